@@ -1,0 +1,53 @@
+#pragma once
+/// Deterministic batches from shards: row r of a run is a pure function of (options, seed, r).
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/batch.h"
+
+namespace pivot {
+
+struct DataOptions {
+  std::vector<std::string> train;       // "path@weight" of shard files, directories or globs
+  std::vector<std::string> validation;  // the same; empty: no validation
+  std::string tokenizer;                // "" takes the one recorded beside the first shard
+  int64_t seq_len = 1024;               // tokens of a packed row
+  bool document_mask = true;            // false: a row is one document (GPT style)
+
+  template <class V>
+  void visit(V&& v) {
+    v("train", train, "training shards: path or path@weight, comma separated");
+    v("validation", validation, "held-out shards, same form");
+    v("tokenizer", tokenizer, "'bytes' or a tokenizer path; empty takes the one beside the shards");
+    v("seq_len", seq_len, "tokens of one packed row");
+    v("document_mask", document_mask, "attention stays inside a document");
+  }
+};
+
+class Loader {
+ public:
+  virtual ~Loader() = default;
+  /// Rows [first_row, first_row + rows) of the run as one batch. Row numbers count over the whole run:
+  /// first_row = sequences consumed so far. Rows are seq_len tokens; the last row of a source's epoch
+  /// may be padded at the end by a document without targets.
+  virtual Batch batch(int64_t first_row, int64_t rows) const = 0;
+  virtual int64_t seq_len() const = 0;
+  /// Tokens in one epoch over all sources.
+  virtual int64_t epoch_tokens() const = 0;
+  /// Rows of one epoch over a single source (validation: rows to see everything once).
+  virtual int64_t epoch_rows() const = 0;
+  virtual std::string tokenizer_hash() const = 0;
+  /// Smallest vocabulary that covers the shards' tokens.
+  virtual int64_t vocab() const = 0;
+};
+
+/// Opens, checks and mixes the shards. Throws UserError on a missing or foreign shard or on shards of
+/// different tokenizers. With `weights` ignored (validation) sources follow one another in order.
+enum class LoaderOrder { Shuffled, Sequential };
+std::unique_ptr<Loader> open_loader(const std::vector<std::string>& sources, int64_t seq_len,
+                                    bool document_mask, uint64_t seed, LoaderOrder order);
+
+}  // namespace pivot

@@ -1,0 +1,58 @@
+#pragma once
+/// Text to token ids and back. Every tokenizer has an identity (hash) that travels with shards and
+/// checkpoints.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace pivot {
+
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  virtual int64_t vocab() const = 0;
+  /// Never adds special tokens.
+  virtual std::vector<int32_t> encode(std::string_view text) const = 0;
+  /// Bytes, which need not be valid UTF-8 when ids cut a character (see StreamDecoder).
+  virtual std::string decode(std::span<const int32_t> ids) const = 0;
+  /// -1 where the tokenizer has none.
+  virtual int32_t bos() const = 0;
+  virtual int32_t eos() const = 0;
+  virtual int32_t unk() const = 0;
+  /// How one token is shown to people ("▁the", "<0x0A>").
+  virtual std::string piece(int32_t id) const = 0;
+  /// "bytes" or "sentencepiece".
+  virtual std::string kind() const = 0;
+  /// The file's bytes, to be copied into checkpoints ("" for the byte tokenizer).
+  virtual const std::string& model_bytes() const = 0;
+  /// hash_hex of kind and model bytes.
+  std::string hash() const;
+};
+
+/// "bytes", or a path: a SentencePiece model file, or a directory that holds tokenizer.model or
+/// tokenizer.bytes (run, checkpoint). Throws UserError naming what was looked for.
+std::unique_ptr<Tokenizer> load_tokenizer(const std::string& spec);
+/// From what model_bytes() and kind() gave.
+std::unique_ptr<Tokenizer> make_tokenizer(const std::string& kind, std::string model_bytes);
+
+/// Turns a growing list of ids into text that is always valid UTF-8: holds back cut characters.
+class StreamDecoder {
+ public:
+  explicit StreamDecoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+  /// The text that became certain with this id.
+  std::string push(int32_t id);
+  /// What is still held back, invalid bytes replaced by U+FFFD.
+  std::string finish();
+
+ private:
+  const Tokenizer& tokenizer_;
+  std::vector<int32_t> ids_;
+  size_t emitted_ = 0;  // bytes of the decoded text given out
+};
+
+}  // namespace pivot

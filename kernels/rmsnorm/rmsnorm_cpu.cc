@@ -1,0 +1,97 @@
+#include <cmath>
+#include <vector>
+
+#include "kernels/rmsnorm/rmsnorm.h"
+
+namespace pivot {
+namespace {
+
+constexpr int64_t kRowsPerTask = 64;
+
+}  // namespace
+
+void check(const RmsNormForward& a) {
+  PIVOT_CHECK(a.x.shape.rank == 2, "x must be (N, C), is {}", to_string(a.x.shape));
+  expect(a.y, a.x.dtype, a.x.shape, "y");
+  expect(a.rstd, DType::F32, {a.x.dim(0)}, "rstd");
+  expect(a.weight, a.x.dtype, {a.x.dim(1)}, "weight");
+}
+
+Cost cost(const RmsNormForward& a) {
+  const auto n = static_cast<double>(a.x.count());
+  return {4 * n, 2.0 * static_cast<double>(a.x.bytes())};
+}
+
+void rmsnorm_forward_cpu(const RmsNormForward& a, Context& ctx) {
+  const int64_t width = a.x.dim(1);
+  const float* x = a.x.as<float>();
+  const float* weight = a.weight.as<float>();
+  float* y = a.y.as<float>();
+  float* rstd = a.rstd.as<float>();
+  ctx.pool.for_ranges(a.x.dim(0), kRowsPerTask, [&](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n) {
+      const float* row = x + n * width;
+      float square = 0;
+#pragma omp simd reduction(+ : square)
+      for (int64_t c = 0; c < width; ++c) square += row[c] * row[c];
+      const float r = 1.0F / std::sqrt(square / static_cast<float>(width) + a.eps);
+      rstd[n] = r;
+      float* out = y + n * width;
+      for (int64_t c = 0; c < width; ++c) out[c] = row[c] * r * weight[c];
+    }
+  });
+}
+
+void check(const RmsNormBackward& a) {
+  PIVOT_CHECK(a.x.shape.rank == 2, "x must be (N, C), is {}", to_string(a.x.shape));
+  expect(a.dx, a.x.dtype, a.x.shape, "dx");
+  expect(a.dy, a.x.dtype, a.x.shape, "dy");
+  expect(a.weight, a.x.dtype, {a.x.dim(1)}, "weight");
+  expect(a.dweight, DType::F32, {a.x.dim(1)}, "dweight");
+  expect(a.rstd, DType::F32, {a.x.dim(0)}, "rstd");
+}
+
+Cost cost(const RmsNormBackward& a) {
+  const auto n = static_cast<double>(a.x.count());
+  return {10 * n, 4.0 * static_cast<double>(a.x.bytes())};
+}
+
+void rmsnorm_backward_cpu(const RmsNormBackward& a, Context& ctx) {
+  const int64_t rows = a.x.dim(0);
+  const int64_t width = a.x.dim(1);
+  const float* x = a.x.as<float>();
+  const float* weight = a.weight.as<float>();
+  const float* dy = a.dy.as<float>();
+  const float* rstd = a.rstd.as<float>();
+  float* dx = a.dx.as<float>();
+  // One partial sum of dweight per task, added in task order: the same bits for any number of threads.
+  const int64_t tasks = (rows + kRowsPerTask - 1) / kRowsPerTask;
+  const Arena::Scope scope = ctx.scratch.scope();
+  float* partial = ctx.scratch.tensor(DType::F32, {tasks, width}).as<float>();
+  ctx.pool.for_each(tasks, [&](int64_t task, int) {
+    float* sum = partial + task * width;
+    std::fill(sum, sum + width, 0.0F);
+    const int64_t end = std::min(rows, (task + 1) * kRowsPerTask);
+    for (int64_t n = task * kRowsPerTask; n < end; ++n) {
+      const float* xr = x + n * width;
+      const float* dyr = dy + n * width;
+      const float r = rstd[n];
+      float dot = 0;
+#pragma omp simd reduction(+ : dot)
+      for (int64_t c = 0; c < width; ++c) dot += dyr[c] * weight[c] * xr[c];
+      const float slope = dot * r * r * r / static_cast<float>(width);
+      float* dxr = dx + n * width;
+      for (int64_t c = 0; c < width; ++c) {
+        dxr[c] += dyr[c] * weight[c] * r - xr[c] * slope;
+        sum[c] += dyr[c] * xr[c] * r;
+      }
+    }
+  });
+  float* dweight = a.dweight.as<float>();
+  for (int64_t task = 0; task < tasks; ++task) {
+    const float* sum = partial + task * width;
+    for (int64_t c = 0; c < width; ++c) dweight[c] += sum[c];
+  }
+}
+
+}  // namespace pivot

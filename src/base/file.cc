@@ -1,0 +1,137 @@
+#include "src/base/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <utility>
+
+#include <xxhash.h>
+
+#include "src/base/check.h"
+#include "src/base/units.h"
+
+namespace pivot {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+  int release() { return std::exchange(fd_, -1); }
+
+ private:
+  int fd_;
+};
+
+std::string reason() { return std::strerror(errno); }
+
+int open_for_reading(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) throw_user("cannot read {}: {}", path, reason());
+  return fd;
+}
+
+size_t regular_size(int fd, const std::string& path) {
+  struct stat info = {};
+  if (::fstat(fd, &info) != 0) throw_error("cannot stat {}: {}", path, reason());
+  if (S_ISDIR(info.st_mode)) throw_user("{} is a directory, a file is needed", path);
+  return static_cast<size_t>(info.st_size);
+}
+
+}  // namespace
+
+MappedFile::MappedFile(const std::string& path) {
+  const Descriptor fd(open_for_reading(path));
+  size_ = regular_size(fd.get(), path);
+  if (size_ == 0) return;
+  void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd.get(), 0);
+  if (address == MAP_FAILED) throw_error("cannot map {}: {}", path, reason());
+  data_ = static_cast<const std::byte*>(address);
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+std::string read_file(const std::string& path) {
+  const Descriptor fd(open_for_reading(path));
+  std::string bytes;
+  bytes.reserve(regular_size(fd.get(), path));
+  char buffer[1 << 16];
+  for (;;) {
+    const ssize_t got = ::read(fd.get(), buffer, sizeof(buffer));
+    if (got == 0) return bytes;
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw_error("cannot read {}: {}", path, reason());
+    bytes.append(buffer, static_cast<size_t>(got));
+  }
+}
+
+void write_file_atomically(const std::string& path, std::string_view bytes) {
+  const std::string temporary = path + ".tmp";
+  Descriptor fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  if (fd.get() < 0) throw_error("cannot write {}: {}", temporary, reason());
+  const auto fail = [&] {
+    const std::string why = reason();
+    ::unlink(temporary.c_str());
+    throw_error("cannot write {}: {}", path, why);
+  };
+  while (!bytes.empty()) {
+    const ssize_t put = ::write(fd.get(), bytes.data(), bytes.size());
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) fail();
+    bytes.remove_prefix(static_cast<size_t>(put));
+  }
+  if (::fsync(fd.get()) != 0 || ::close(fd.release()) != 0) fail();
+  if (::rename(temporary.c_str(), path.c_str()) != 0) fail();
+  const fs::path parent = fs::path(path).parent_path();
+  fsync_path(parent.empty() ? "." : parent.string());
+}
+
+void fsync_path(const std::string& path) {
+  const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (fd.get() < 0 || ::fsync(fd.get()) != 0) throw_error("cannot flush {}: {}", path, reason());
+}
+
+int64_t free_disk_bytes(const std::string& path) {
+  fs::path probe = fs::absolute(path);
+  std::error_code error;
+  while (!fs::exists(probe, error) && probe.has_relative_path()) probe = probe.parent_path();
+  const fs::space_info info = fs::space(probe, error);
+  if (error) throw_error("cannot ask for free space at {}: {}", path, error.message());
+  return static_cast<int64_t>(info.available);
+}
+
+void require_free_disk(const std::string& path, int64_t needed, std::string_view what) {
+  const int64_t free = free_disk_bytes(path);
+  if (free >= needed) return;
+  throw_error("{} needs {} at {}, only {} are free: free some space or choose another --output",
+              what, format_bytes(static_cast<double>(needed)), path,
+              format_bytes(static_cast<double>(free)));
+}
+
+std::string hash_hex(std::string_view bytes) {
+  return fmt::format("{:016x}", XXH3_64bits(bytes.data(), bytes.size()));
+}
+
+std::string hash_file_hex(const std::string& path) {
+  const MappedFile file(path);
+  return hash_hex(file.text());
+}
+
+}  // namespace pivot

@@ -1,0 +1,37 @@
+#include "src/base/interrupt.h"
+
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+
+namespace pivot {
+namespace {
+
+// A signal handler has no other way to reach the program than a global of this type.
+volatile std::sig_atomic_t g_signals = 0;
+
+void on_signal(int signal) {
+  if (g_signals != 0) {
+    static constexpr char kText[] = "\nstopped at once; the last complete checkpoint is intact\n";
+    (void)!write(STDERR_FILENO, kText, sizeof(kText) - 1);
+    _exit(128 + signal);
+  }
+  g_signals = 1;
+}
+
+}  // namespace
+
+void catch_interrupts() {
+  struct sigaction action = {};
+  action.sa_handler = on_signal;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+}
+
+bool interrupted() { return g_signals != 0; }
+
+void clear_interrupt() { g_signals = 0; }
+
+}  // namespace pivot

@@ -1,0 +1,57 @@
+#pragma once
+/// Decoding: prefill and step over sequences with KV caches, dense or exact Top-k.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/attention/policy.h"
+#include "src/core/context.h"
+#include "src/model/transformer.h"
+
+namespace pivot {
+
+struct EngineOptions {
+  std::vector<AttentionPolicy> attention;  // per layer, decoding steps
+  std::vector<AttentionPolicy> prefill;    // per layer, prompt
+  int64_t max_context = 0;                 // capacity of a sequence's cache, tokens
+  int max_sequences = 1;                   // sequences alive at once
+};
+
+/// Results for one sequence never depend on which others are in the batch.
+class Engine {
+ public:
+  /// `model` must outlive the engine.
+  Engine(const Model& model, EngineOptions options, Device device, ThreadPool& pool);
+  ~Engine();
+
+  /// A new sequence, its prompt run through the model. Returns the sequence id.
+  /// logits (V) of the last prompt token are in logits(id). Throws UserError if the prompt is empty or
+  /// longer than max_context.
+  int prefill(const std::vector<int32_t>& prompt);
+  /// Logits of every prompt token, (T, V) F32 row by row, by `sink(row, logits)`; the sequence ends.
+  void score(const std::vector<int32_t>& tokens,
+             const std::function<void(int64_t row, const float* logits)>& sink);
+  /// Appends one token to each of the sequences; afterwards logits(id) are of that token.
+  void step(const std::vector<int>& ids, const std::vector<int32_t>& tokens);
+  /// Copy of a sequence (n samples from one prompt).
+  int fork(int id);
+  void release(int id);
+
+  const float* logits(int id) const;  // (V)
+  int64_t length(int id) const;
+  int64_t vocab() const;
+  /// Bytes held by the KV caches.
+  size_t cache_bytes() const;
+  /// Mean share of the softmax on the kept keys over the decoding steps so far, per layer (1 when dense).
+  std::vector<double> kept_mass() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+
+}  // namespace pivot

@@ -1,0 +1,63 @@
+#pragma once
+/// The model: forward with loss, and backward, over packed rows.
+
+#include <vector>
+
+#include "kernels/attention/policy.h"
+#include "src/core/context.h"
+#include "src/model/config.h"
+#include "src/model/params.h"
+
+namespace pivot {
+
+/// What the backward pass finds saved: Selective recomputes the norms and SwiGLU, Full keeps only each
+/// block's input and runs the block again. The results are the same bits.
+enum class Recompute { None, Selective, Full };
+Recompute parse_recompute(std::string_view text);  // "none" | "selective" | "full"
+const char* to_string(Recompute policy);
+
+/// One micro-batch of N packed tokens on the device.
+struct ModelInput {
+  Tensor tokens;         // (N) I32
+  Tensor positions;      // (N) I32, restart with every document
+  Tensor doc_offsets;    // (n + 1) I32
+  int64_t max_document;  // upper bound of a document's length
+};
+
+/// Per-row attention statistics of one layer, for diagnostics.
+struct AttentionStats {
+  Tensor lse;          // (N, H) F32
+  Tensor lse_visible;  // (N, H) F32: kept mass = exp(lse - lse_visible)
+  Tensor entropy;      // (N, H) F32
+};
+
+/// What does not change between steps.
+struct Model {
+  ModelConfig config;
+  Params params;                          // views, in the compute dtype
+  Tensor rope_frequencies;                // (D / 2) F32
+  std::vector<AttentionPolicy> attention; // one per layer
+};
+
+/// Saved activations of one forward pass; memory comes from ctx.scratch and lives as long as the
+/// caller's arena scope.
+struct LayerSaved;
+
+/// Forward and backward of one micro-batch. `grads` has the layout of the parameters (F32) and is
+/// accumulated into; loss (N) F32 is per token, 0 where target is kIgnoreTarget.
+/// grad_scale multiplies every token's loss gradient: 1 / valid targets of the optimiser step.
+/// `stats` is null or has one entry per layer, filled.
+void forward_backward(const Model& model, const ModelInput& input, const Tensor& targets,
+                      float grad_scale, Recompute recompute, Params& grads, const Tensor& loss,
+                      std::vector<AttentionStats>* stats, Context& ctx);
+
+/// Loss only: loss (N) F32.
+void forward_loss(const Model& model, const ModelInput& input, const Tensor& targets,
+                  const Tensor& loss, std::vector<AttentionStats>* stats, Context& ctx);
+
+/// Hidden states after the final norm, (N, C), for logits of chosen rows (matmul with params.head).
+/// `qkv_out` is null or receives per layer the (N, H + 2 G, D) tensor after RoPE (to fill a KV cache).
+Tensor forward_hidden(const Model& model, const ModelInput& input, Context& ctx,
+                      std::vector<Tensor>* qkv_out = nullptr);
+
+}  // namespace pivot
