@@ -4,9 +4,18 @@
 /// An op is a struct of arguments (every tensor with shape, dtype and direction), and
 ///   void check(const Args&);   throws BugError with both shapes unless the arguments fit
 ///   Cost cost(const Args&);    FLOPs and compulsory bytes: plan, roofline, MFU
-///   void NAME_cpu(const Args&, Context&);
-///   void NAME_cuda(const Args&, Context&);
+///   size_t scratch_bytes(const Args&, int workers);   only where a twin takes memory from
+///   ctx.scratch void NAME_cpu(const Args&, Context&); void NAME_cuda(const Args&, Context&);
 ///   inline constexpr Op<Args> NAME{"NAME", &NAME_cpu, PIVOT_CUDA_TWIN(NAME_cuda)};
+///
+/// Scratch. Twins do not run on the plan device, so what they take from ctx.scratch inside a call
+/// has to be declared: scratch_bytes (declared in NAME.h beside check) is an upper bound of it for
+/// a pool of `workers` threads, the sum of scratch_size() of the tensors alive at once. The plan
+/// device reserves and releases that much, so the arena's peak counts it; on real devices a call
+/// that takes the arena to a new peak beyond its declaration throws BugError. Ops without scratch
+/// declare nothing.
+
+#include <cstddef>
 
 #include "src/base/check.h"
 #include "src/core/context.h"
@@ -20,6 +29,23 @@
 
 namespace pivot {
 
+/// What the arena uses for one tensor of `count` elements (it aligns to 64 bytes).
+constexpr size_t scratch_size(DType dtype, int64_t count) {
+  return (static_cast<size_t>(count) * dtype_bytes(dtype) + 63) / 64 * 64;
+}
+
+/// scratch_bytes(args, workers) where the op has it, else 0.
+template <class Args>
+size_t declared_scratch(const Args& args, int workers) {
+  static_assert(
+      !requires { scratch_bytes(args); }, "scratch_bytes takes (args, workers)");
+  if constexpr (requires { scratch_bytes(args, workers); }) {
+    return scratch_bytes(args, workers);
+  } else {
+    return 0;
+  }
+}
+
 template <class Args>
 struct Op {
   using Twin = void (*)(const Args&, Context&);
@@ -30,10 +56,20 @@ struct Op {
   void operator()(const Args& args, Context& ctx) const {
     check(args);
     if (ctx.ledger != nullptr) ctx.ledger->add(name, cost(args));
-    if (ctx.device.is_plan()) return;
+    const size_t scratch = declared_scratch(args, ctx.pool.size());
+    if (ctx.device.is_plan()) {
+      const Arena::Scope scope = ctx.scratch.scope();
+      if (scratch > 0) ctx.scratch.tensor(DType::U8, {static_cast<int64_t>(scratch)});
+      return;
+    }
     const Twin twin = ctx.device.kind == Device::Kind::Cpu ? cpu : cuda;
     if (twin == nullptr) throw_error("{}: no kernel for {}", name, to_string(ctx.device));
+    const size_t before = ctx.scratch.used();
+    const size_t peak = ctx.scratch.peak();
     twin(args, ctx);
+    PIVOT_CHECK(ctx.scratch.peak() == peak || ctx.scratch.peak() <= before + scratch,
+                "{} took {} bytes of scratch, {} declared", name, ctx.scratch.peak() - before,
+                scratch);
   }
 };
 

@@ -1,5 +1,5 @@
+#include <algorithm>
 #include <cmath>
-#include <vector>
 
 #include "kernels/rmsnorm/rmsnorm.h"
 
@@ -7,6 +7,10 @@ namespace pivot {
 namespace {
 
 constexpr int64_t kRowsPerTask = 64;
+
+int64_t tasks_of(const RmsNormBackward& a) {
+  return (a.x.dim(0) + kRowsPerTask - 1) / kRowsPerTask;
+}
 
 }  // namespace
 
@@ -56,6 +60,10 @@ Cost cost(const RmsNormBackward& a) {
   return {10 * n, 4.0 * static_cast<double>(a.x.bytes())};
 }
 
+size_t scratch_bytes(const RmsNormBackward& a, int) {
+  return scratch_size(DType::F32, tasks_of(a) * a.x.dim(1));
+}
+
 void rmsnorm_backward_cpu(const RmsNormBackward& a, Context& ctx) {
   const int64_t rows = a.x.dim(0);
   const int64_t width = a.x.dim(1);
@@ -64,8 +72,9 @@ void rmsnorm_backward_cpu(const RmsNormBackward& a, Context& ctx) {
   const float* dy = a.dy.as<float>();
   const float* rstd = a.rstd.as<float>();
   float* dx = a.dx.as<float>();
-  // One partial sum of dweight per task, added in task order: the same bits for any number of threads.
-  const int64_t tasks = (rows + kRowsPerTask - 1) / kRowsPerTask;
+  // One partial sum of dweight per task, added in task order: the same bits for any number of
+  // threads.
+  const int64_t tasks = tasks_of(a);
   const Arena::Scope scope = ctx.scratch.scope();
   float* partial = ctx.scratch.tensor(DType::F32, {tasks, width}).as<float>();
   ctx.pool.for_each(tasks, [&](int64_t task, int) {
