@@ -9,13 +9,13 @@
 namespace pivot {
 
 struct ModelConfig {
-  int64_t vocab = 0;       // V; 0 in a training config: taken from the data's tokenizer
-  int64_t dim = 256;       // C
-  int layers = 6;          // L
-  int heads = 4;           // H
-  int kv_heads = 4;        // G, divides H
-  int head_dim = 64;       // D
-  int64_t ffn_dim = 688;   // F
+  int64_t vocab = 0;      // V; 0 in a training config: taken from the data's tokenizer
+  int64_t dim = 256;      // C
+  int layers = 6;         // L
+  int heads = 4;          // H
+  int kv_heads = 4;       // G, divides H
+  int head_dim = 64;      // D
+  int64_t ffn_dim = 688;  // F
   double norm_eps = 1e-5;
   double rope_theta = 10000;
   RopeScaling rope_scaling;

@@ -1,6 +1,8 @@
 #pragma once
 /// The model: forward with loss, and backward, over packed rows.
 
+#include <functional>
+#include <string_view>
 #include <vector>
 
 #include "kernels/attention/policy.h"
@@ -10,8 +12,8 @@
 
 namespace pivot {
 
-/// What the backward pass finds saved: Selective recomputes the norms and SwiGLU, Full keeps only each
-/// block's input and runs the block again. The results are the same bits.
+/// What the backward pass finds saved: Selective recomputes the norms and SwiGLU, Full keeps only
+/// each block's input and runs the block again. The results are the same bits.
 enum class Recompute { None, Selective, Full };
 Recompute parse_recompute(std::string_view text);  // "none" | "selective" | "full"
 const char* to_string(Recompute policy);
@@ -34,19 +36,20 @@ struct AttentionStats {
 /// What does not change between steps.
 struct Model {
   ModelConfig config;
-  Params params;                          // views, in the compute dtype
-  Tensor rope_frequencies;                // (D / 2) F32
-  std::vector<AttentionPolicy> attention; // one per layer
+  Params params;                           // views, in the compute dtype
+  Tensor rope_frequencies;                 // (D / 2) F32
+  std::vector<AttentionPolicy> attention;  // one per layer
 };
 
-/// Saved activations of one forward pass; memory comes from ctx.scratch and lives as long as the
-/// caller's arena scope.
-struct LayerSaved;
+/// Statistics tensors for N rows of every layer, in ctx.scratch.
+std::vector<AttentionStats> make_attention_stats(const ModelConfig& config, int64_t rows,
+                                                 Context& ctx);
 
 /// Forward and backward of one micro-batch. `grads` has the layout of the parameters (F32) and is
-/// accumulated into; loss (N) F32 is per token, 0 where target is kIgnoreTarget.
+/// accumulated into; loss (N) F32 is per token, 0 where the target is kIgnoreTarget.
 /// grad_scale multiplies every token's loss gradient: 1 / valid targets of the optimiser step.
-/// `stats` is null or has one entry per layer, filled.
+/// `stats` is null or from make_attention_stats(); it is filled.
+/// Activations live in ctx.scratch and are given back on return.
 void forward_backward(const Model& model, const ModelInput& input, const Tensor& targets,
                       float grad_scale, Recompute recompute, Params& grads, const Tensor& loss,
                       std::vector<AttentionStats>* stats, Context& ctx);
@@ -55,9 +58,13 @@ void forward_backward(const Model& model, const ModelInput& input, const Tensor&
 void forward_loss(const Model& model, const ModelInput& input, const Tensor& targets,
                   const Tensor& loss, std::vector<AttentionStats>* stats, Context& ctx);
 
-/// Hidden states after the final norm, (N, C), for logits of chosen rows (matmul with params.head).
-/// `qkv_out` is null or receives per layer the (N, H + 2 G, D) tensor after RoPE (to fill a KV cache).
+/// Receives, layer by layer, the (N, H + 2 G, D) tensor after RoPE (to fill a KV cache); it is
+/// valid only during the call.
+using QkvSink = std::function<void(int layer, const Tensor& qkv)>;
+
+/// Hidden states after the final norm, (N, C) in ctx.scratch, for logits of chosen rows (matmul
+/// with params.head). `on_qkv` may be empty.
 Tensor forward_hidden(const Model& model, const ModelInput& input, Context& ctx,
-                      std::vector<Tensor>* qkv_out = nullptr);
+                      const QkvSink& on_qkv = {});
 
 }  // namespace pivot
