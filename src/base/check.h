@@ -1,15 +1,15 @@
 #pragma once
 /// The three kinds of error and how to raise them.
-///   UserError  something the user can put right (option, file, data): exit 2, message says what to do.
-///   Error      the environment failed (disk, memory, device, library): exit 1.
-///   BugError   Pivot itself is wrong: raised by PIVOT_CHECK, exit 70.
+///   UserError  something the user can put right (option, file, data): exit 2, message says what to
+///   do. Error      the environment failed (disk, memory, device, library): exit 1. BugError Pivot
+///   itself is wrong: raised by PIVOT_CHECK, exit 70.
 /// Nothing but `main` (and the server, per request) catches them.
-
-#include <fmt/core.h>
 
 #include <stdexcept>
 #include <string>
 #include <utility>
+
+#include <fmt/core.h>
 
 namespace pivot {
 
@@ -45,8 +45,8 @@ template <class... A>
 }  // namespace pivot
 
 /// PIVOT_CHECK(x.rank == 2, "x must be (N, C), is {}", to_string(x)): a bug in Pivot if it fails.
-#define PIVOT_CHECK(condition, ...)                                                        \
-  do {                                                                                     \
-    if (!(condition)) [[unlikely]]                                                         \
-      ::pivot::fail_check(#condition, __FILE__, __LINE__, ::fmt::format(__VA_ARGS__));     \
+#define PIVOT_CHECK(condition, ...)                                                    \
+  do {                                                                                 \
+    if (!(condition)) [[unlikely]]                                                     \
+      ::pivot::fail_check(#condition, __FILE__, __LINE__, ::fmt::format(__VA_ARGS__)); \
   } while (false)

@@ -28,8 +28,8 @@ class MappedFile {
 /// Throws UserError if the file is missing or unreadable.
 std::string read_file(const std::string& path);
 
-/// Writes to `path`.tmp, fsyncs, renames, fsyncs the directory. Throws Error (disk full, permission)
-/// and then leaves the old file, if any, as it was.
+/// Writes to `path`.tmp, fsyncs, renames, fsyncs the directory. Throws Error (disk full,
+/// permission) and then leaves the old file, if any, as it was.
 void write_file_atomically(const std::string& path, std::string_view bytes);
 
 /// Flushes a file or a directory to the disk.

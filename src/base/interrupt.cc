@@ -1,9 +1,9 @@
 #include "src/base/interrupt.h"
 
-#include <unistd.h>
-
 #include <csignal>
 #include <cstring>
+
+#include <unistd.h>
 
 namespace pivot {
 namespace {
@@ -30,8 +30,12 @@ void catch_interrupts() {
   sigaction(SIGTERM, &action, nullptr);
 }
 
-bool interrupted() { return g_signals != 0; }
+bool interrupted() {
+  return g_signals != 0;
+}
 
-void clear_interrupt() { g_signals = 0; }
+void clear_interrupt() {
+  g_signals = 0;
+}
 
 }  // namespace pivot

@@ -1,12 +1,12 @@
 #include "src/base/log.h"
 
-#include <spdlog/sinks/stdout_color_sinks.h>
-#include <spdlog/spdlog.h>
-#include <unistd.h>
-
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
+
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
 
 namespace pivot::log {
 namespace {
@@ -44,11 +44,15 @@ spdlog::level::level_enum to_spdlog(Level level) {
   return spdlog::level::info;
 }
 
-void erase_line() { std::fputs("\r\033[K", stderr); }
+void erase_line() {
+  std::fputs("\r\033[K", stderr);
+}
 
 }  // namespace
 
-void set_level(Level level) { terminal().logger->set_level(to_spdlog(level)); }
+void set_level(Level level) {
+  terminal().logger->set_level(to_spdlog(level));
+}
 
 bool use_color() {
   static const bool color = isatty(STDERR_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr;

@@ -1,10 +1,10 @@
 #pragma once
 /// Human-readable log lines on standard error. Measurements go to JSONL files, never here alone.
 
-#include <fmt/core.h>
-
 #include <string>
 #include <utility>
+
+#include <fmt/core.h>
 
 namespace pivot::log {
 
@@ -16,8 +16,8 @@ void write(Level level, const std::string& text);
 /// True when standard error is a terminal and NO_COLOR is not set.
 bool use_color();
 
-/// Draws (or redraws) one status line below the log; plain lines on a non-terminal are up to callers.
-/// An empty text removes it. Only acts on a terminal.
+/// Draws (or redraws) one status line below the log; plain lines on a non-terminal are up to
+/// callers. An empty text removes it. Only acts on a terminal.
 void status_line(const std::string& text);
 
 template <class... A>

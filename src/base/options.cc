@@ -1,13 +1,12 @@
 #include "src/base/options.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
 #include <limits>
 #include <numeric>
 
+#include <fmt/ranges.h>
 #include <toml++/toml.h>
 
 #include "src/base/check.h"
@@ -133,15 +132,27 @@ void parse_option(std::string_view text, bool& value) {
     throw_user("'{}' is not true or false", text);
   }
 }
-void parse_option(std::string_view text, int& value) { parse_integer(text, value); }
-void parse_option(std::string_view text, int64_t& value) { parse_integer(text, value); }
-void parse_option(std::string_view text, uint64_t& value) { parse_integer(text, value); }
-void parse_option(std::string_view text, double& value) { value = parse_number(text); }
+void parse_option(std::string_view text, int& value) {
+  parse_integer(text, value);
+}
+void parse_option(std::string_view text, int64_t& value) {
+  parse_integer(text, value);
+}
+void parse_option(std::string_view text, uint64_t& value) {
+  parse_integer(text, value);
+}
+void parse_option(std::string_view text, double& value) {
+  value = parse_number(text);
+}
 void parse_option(std::string_view text, float& value) {
   value = static_cast<float>(parse_number(text));
 }
-void parse_option(std::string_view text, std::string& value) { value = text; }
-void parse_option(std::string_view text, Rational& value) { value = parse_rational(text); }
+void parse_option(std::string_view text, std::string& value) {
+  value = text;
+}
+void parse_option(std::string_view text, Rational& value) {
+  value = parse_rational(text);
+}
 void parse_option(std::string_view text, Duration& value) {
   value.seconds = parse_duration(text);
 }
@@ -154,28 +165,45 @@ void parse_option(std::string_view text, std::vector<std::string>& value) {
   }
 }
 
-std::string print_option(bool value) { return value ? "true" : "false"; }
-std::string print_option(int value) { return std::to_string(value); }
-std::string print_option(int64_t value) { return std::to_string(value); }
-std::string print_option(uint64_t value) { return std::to_string(value); }
-std::string print_option(double value) { return fmt::format("{}", value); }
-std::string print_option(float value) { return fmt::format("{}", value); }
-std::string print_option(const std::string& value) { return value; }
-std::string print_option(Rational value) { return to_string(value); }
-std::string print_option(Duration value) { return fmt::format("{}s", value.seconds); }
+std::string print_option(bool value) {
+  return value ? "true" : "false";
+}
+std::string print_option(int value) {
+  return std::to_string(value);
+}
+std::string print_option(int64_t value) {
+  return std::to_string(value);
+}
+std::string print_option(uint64_t value) {
+  return std::to_string(value);
+}
+std::string print_option(double value) {
+  return fmt::format("{}", value);
+}
+std::string print_option(float value) {
+  return fmt::format("{}", value);
+}
+std::string print_option(const std::string& value) {
+  return value;
+}
+std::string print_option(Rational value) {
+  return to_string(value);
+}
+std::string print_option(Duration value) {
+  return fmt::format("{}s", value.seconds);
+}
 std::string print_option(const std::vector<std::string>& value) {
   return fmt::format("{}", fmt::join(value, ","));
 }
 
 void set_option(std::vector<OptionField>& fields, std::string_view key, std::string_view value,
                 std::string_view where) {
-  const auto field =
-      std::find_if(fields.begin(), fields.end(), [&](const OptionField& f) { return f.key == key; });
+  const auto field = std::find_if(fields.begin(), fields.end(),
+                                  [&](const OptionField& f) { return f.key == key; });
   if (field == fields.end()) {
     std::vector<std::string> names;
     for (const OptionField& f : fields) names.push_back(f.key);
-    throw_user("{}: unknown option '{}'; did you mean '{}'?", where, key,
-               nearest_name(key, names));
+    throw_user("{}: unknown option '{}'; did you mean '{}'?", where, key, nearest_name(key, names));
   }
   try {
     field->parse(value);

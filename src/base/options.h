@@ -6,8 +6,9 @@
 ///     template <class V> void visit(V&& v) { v("lr", lr, "peak learning rate"); }
 ///   };
 ///
-/// and nests others with `v.group("optim", optim)`. From that list come the TOML reader, `key=value`
-/// overrides, command-line flags, help texts and the resolved configuration kept in checkpoints.
+/// and nests others with `v.group("optim", optim)`. From that list come the TOML reader,
+/// `key=value` overrides, command-line flags, help texts and the resolved configuration kept in
+/// checkpoints.
 
 #include <cstdint>
 #include <functional>

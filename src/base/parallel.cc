@@ -1,7 +1,5 @@
 #include "src/base/parallel.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
@@ -9,6 +7,8 @@
 #include <mutex>
 #include <thread>
 #include <vector>
+
+#include <sched.h>
 
 namespace pivot {
 namespace {
@@ -52,7 +52,8 @@ struct ThreadPool::Shared {
     uint64_t seen = 0;
     for (;;) {
       // Ops follow one another within microseconds: a short spin saves the sleep and wake-up.
-      for (int spin = 0; spin < 2000 && generation.load(std::memory_order_relaxed) == seen; ++spin) {
+      for (int spin = 0; spin < 2000 && generation.load(std::memory_order_relaxed) == seen;
+           ++spin) {
         std::this_thread::yield();
       }
       {
@@ -111,9 +112,8 @@ void ThreadPool::for_each(int64_t count, const std::function<void(int64_t, int)>
 void ThreadPool::for_ranges(int64_t count, int64_t grain,
                             const std::function<void(int64_t, int64_t)>& body) {
   grain = std::max<int64_t>(1, grain);
-  for_each((count + grain - 1) / grain, [&](int64_t item, int) {
-    body(item * grain, std::min(count, (item + 1) * grain));
-  });
+  for_each((count + grain - 1) / grain,
+           [&](int64_t item, int) { body(item * grain, std::min(count, (item + 1) * grain)); });
 }
 
 }  // namespace pivot

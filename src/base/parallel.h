@@ -18,8 +18,9 @@ class ThreadPool {
 
   int size() const { return size_; }
 
-  /// Calls body(i, worker) for i in [0, count), worker in [0, size()), and waits. Items are taken in
-  /// order, one at a time. The first exception is rethrown. Must not be called from inside a body.
+  /// Calls body(i, worker) for i in [0, count), worker in [0, size()), and waits. Items are taken
+  /// in order, one at a time. The first exception is rethrown. Must not be called from inside a
+  /// body.
   void for_each(int64_t count, const std::function<void(int64_t item, int worker)>& body);
 
   /// Splits [0, count) into ranges of at most `grain` items: body(begin, end).

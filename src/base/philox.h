@@ -12,7 +12,14 @@
 namespace pivot {
 
 /// Streams keep the uses of one seed apart. Never renumber: saved runs depend on the values.
-enum class Stream : uint32_t { Init = 1, DataOrder = 2, Sample = 3, Synth = 4, Noise = 5, Test = 6 };
+enum class Stream : uint32_t {
+  Init = 1,
+  DataOrder = 2,
+  Sample = 3,
+  Synth = 4,
+  Noise = 5,
+  Test = 6
+};
 
 class Philox {
  public:

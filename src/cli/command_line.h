@@ -25,13 +25,13 @@ class CommandLine {
   }
   /// Positional arguments, in this order; a vector takes all that remain.
   void positional(const std::string& name, std::string& value, const std::string& doc, Need need);
-  void positional(const std::string& name, std::vector<std::string>& values,
-                  const std::string& doc, Need need);
+  void positional(const std::string& name, std::vector<std::string>& values, const std::string& doc,
+                  Need need);
   /// Text below the options in --help.
   void footer(const std::string& text);
 
-  /// False after printing --help. Throws UserError on unknown flags (naming the nearest), missing or
-  /// malformed values.
+  /// False after printing --help. Throws UserError on unknown flags (naming the nearest), missing
+  /// or malformed values.
   bool parse(const std::vector<std::string>& args);
 
  private:

@@ -1,8 +1,8 @@
 #include "src/core/device.h"
 
-#include <sys/mman.h>
-
 #include <utility>
+
+#include <sys/mman.h>
 
 #include "src/base/check.h"
 #include "src/base/units.h"

@@ -8,7 +8,8 @@
 
 namespace pivot {
 
-/// Plan runs every op's check and cost with null pointers: exact memory and FLOPs without the device.
+/// Plan runs every op's check and cost with null pointers: exact memory and FLOPs without the
+/// device.
 struct Device {
   enum class Kind : uint8_t { Cpu, Cuda, Plan };
   Kind kind = Kind::Cpu;

@@ -20,8 +20,8 @@ Tensor Tensor::rows(int64_t begin, int64_t end) const {
   part.shape.dim[0] = end - begin;
   const int64_t row = dim(0) == 0 ? 0 : count() / dim(0);
   if (data != nullptr) {
-    part.data = static_cast<std::byte*>(data) +
-                static_cast<size_t>(begin * row) * dtype_bytes(dtype);
+    part.data =
+        static_cast<std::byte*>(data) + static_cast<size_t>(begin * row) * dtype_bytes(dtype);
   }
   return part;
 }

@@ -1,12 +1,12 @@
 #pragma once
 /// Tensor: a non-owning, contiguous, row-major view. Dimensions outermost first.
 
-#include <fmt/core.h>
-
 #include <array>
 #include <cstdint>
 #include <initializer_list>
 #include <string>
+
+#include <fmt/core.h>
 
 #include "src/base/check.h"
 #include "src/core/dtype.h"
@@ -73,7 +73,8 @@ Tensor view(T* data, Shape shape) {
   return {data, DTypeOf<T>::kValue, shape};
 }
 
-/// Throws BugError naming the tensor and both shapes unless it is present with this dtype and shape.
+/// Throws BugError naming the tensor and both shapes unless it is present with this dtype and
+/// shape.
 void expect(const Tensor& tensor, DType dtype, const Shape& shape, const char* name);
 /// The same if the tensor is present; absent is fine.
 void expect_if_present(const Tensor& tensor, DType dtype, const Shape& shape, const char* name);

@@ -1,5 +1,7 @@
 #include "src/model/block.h"
 
+#include <cmath>
+
 #include "kernels/attention/attention.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/qk_norm/qk_norm.h"
