@@ -26,9 +26,9 @@ TEST_CASE("missing files and directories are user errors") {
   CHECK_THROWS_AS(read_file(dir / "none"), UserError);
   CHECK_THROWS_AS(MappedFile(dir.path()), UserError);
   CHECK_THROWS_AS(write_file_atomically(dir / "no/such/dir/x", "x"), Error);
-  CHECK_THROWS_WITH(require_free_disk(dir.path(), int64_t{1} << 60, "a checkpoint"),
-                    ContainsSubstring("a checkpoint needs 1.02e+03 PiB") ||
-                        ContainsSubstring("are free"));
+  CHECK_THROWS_WITH(
+      require_free_disk(dir.path(), int64_t{1} << 60, "a checkpoint"),
+      ContainsSubstring("a checkpoint needs 1.02e+03 PiB") || ContainsSubstring("are free"));
 }
 
 }  // namespace pivot

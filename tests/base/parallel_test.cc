@@ -33,9 +33,11 @@ TEST_CASE("ranges cover the whole without overlap") {
 
 TEST_CASE("an exception in a body reaches the caller and the pool lives on") {
   ThreadPool pool(2);
-  CHECK_THROWS_AS(
-      pool.for_each(50, [](int64_t i, int) { if (i == 7) throw std::runtime_error("seven"); }),
-      std::runtime_error);
+  CHECK_THROWS_AS(pool.for_each(50,
+                                [](int64_t i, int) {
+                                  if (i == 7) throw std::runtime_error("seven");
+                                }),
+                  std::runtime_error);
   std::atomic<int> count{0};
   pool.for_each(10, [&](int64_t, int) { count++; });
   CHECK(count == 10);

@@ -17,9 +17,9 @@ TEST_CASE("attention specs round-trip") {
 }
 
 TEST_CASE("bad specs are refused with the part that is wrong") {
-  for (const char* spec : {"", "topk", "topk:", "topk:0%", "topk:101%", "topk:k=0", "topk:1%,k=3",
-                           "topk:min=3", "topk:1%,sinks=4", "topk:1%,min=9,max=3", "sparse:1%",
-                           "topk:1%,group=both", "topk:-1%"}) {
+  for (const char* spec :
+       {"", "topk", "topk:", "topk:0%", "topk:101%", "topk:k=0", "topk:1%,k=3", "topk:min=3",
+        "topk:1%,sinks=4", "topk:1%,min=9,max=3", "sparse:1%", "topk:1%,group=both", "topk:-1%"}) {
     INFO(spec);
     CHECK_THROWS_AS(parse_policy(spec), UserError);
   }

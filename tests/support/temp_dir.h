@@ -1,10 +1,10 @@
 #pragma once
 /// A directory that exists for the length of a test.
 
-#include <stdlib.h>
-
 #include <filesystem>
 #include <string>
+
+#include <stdlib.h>
 
 namespace pivot::test {
 
