@@ -39,8 +39,19 @@ struct SampledToken {
   float logprob;  // of the model's own distribution (temperature 1, no filters)
 };
 
-/// `context` are prompt and generated tokens, of which the last `generated` were generated; `valid_vocab`
-/// masks padded rows of the vocabulary.
+/// log softmax of one token over the first `valid_vocab` logits.
+float token_logprob(std::span<const float> logits, int64_t valid_vocab, int32_t id);
+
+/// The next token. In this order, each step on what the one before left:
+///   1. rows of the vocabulary at and beyond `valid_vocab` (padding) are dropped;
+///   2. repetition penalty on every token of `context`, once each: positive logits are divided by it,
+///      negative ones multiplied; then presence and frequency penalty on the generated ones;
+///   3. temperature 0 ends here: the best token, ties to the lower id;
+///   4. logits / temperature, softmax; 5. top_k best (ties to the lower id); 6. top_p of the
+///      probability left (at least one token); 7. min_p, relative to the best token of all;
+///   8. one draw with the uniform number of (seed, sequence, context length).
+/// `context` are prompt and generated tokens, of which the last `generated` were generated.
+/// Throws Error if a logit is NaN or +infinity.
 SampledToken sample_token(std::span<const float> logits, int64_t valid_vocab,
                           const SamplerOptions& options, std::span<const int32_t> context,
                           int64_t generated, uint32_t sequence);
