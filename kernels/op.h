@@ -4,9 +4,11 @@
 /// An op is a struct of arguments (every tensor with shape, dtype and direction), and
 ///   void check(const Args&);   throws BugError with both shapes unless the arguments fit
 ///   Cost cost(const Args&);    FLOPs and compulsory bytes: plan, roofline, MFU
-///   size_t scratch_bytes(const Args&, int workers);   only where a twin takes memory from
-///   ctx.scratch void NAME_cpu(const Args&, Context&); void NAME_cuda(const Args&, Context&);
+///   void NAME_cpu(const Args&, Context&);
+///   void NAME_cuda(const Args&, Context&);
 ///   inline constexpr Op<Args> NAME{"NAME", &NAME_cpu, PIVOT_CUDA_TWIN(NAME_cuda)};
+/// and, only where a twin takes memory from ctx.scratch,
+///   size_t scratch_bytes(const Args&, int workers);
 ///
 /// Scratch. Twins do not run on the plan device, so what they take from ctx.scratch inside a call
 /// has to be declared: scratch_bytes (declared in NAME.h beside check) is an upper bound of it for
