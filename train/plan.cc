@@ -1,0 +1,211 @@
+#include "train/plan.h"
+
+#include <algorithm>
+
+#include "kernels/attention/attention.h"
+#include "src/base/check.h"
+#include "src/model/activations.h"
+#include "train/step.h"
+
+namespace pivot {
+namespace {
+
+constexpr Device kPlan{Device::Kind::Plan, 0};
+constexpr size_t kMetadataBytes = size_t{1} << 20;  // of a checkpoint besides its tensors
+
+// The run's objects without memory.
+struct Rehearsal {
+  ThreadPool& pool;
+  Arena arena{kPlan, 0};
+  CostLedger ledger;
+  Context ctx{kPlan, pool, arena, &ledger};
+  Optimizer optimizer;
+  Model model;
+
+  Rehearsal(const TrainOptions& o, ThreadPool& threads)
+      : pool(threads), optimizer(o.model, o.optim, ctx) {
+    model.config = o.model;
+    model.params = bind_params(o.model, optimizer.weights());
+    model.rope_frequencies = view<float>(nullptr, {o.model.head_dim / 2});
+  }
+
+  CostLedger step(const std::vector<AttentionPolicy>& attention, const Batch& batch, size_t count,
+                  Recompute recompute, bool diagnose) {
+    model.attention = attention;
+    ledger = {};
+    const std::vector<Batch> micro(count, batch);
+    train_step({.model = model,
+                .optimizer = optimizer,
+                .micro_batches = micro,
+                .recompute = recompute,
+                .lr = 0,
+                .update = 1,
+                .diagnose = diagnose,
+                .accept = [](double, double) { return true; }},
+               ctx);
+    return ledger;
+  }
+
+  CostLedger validation(const std::vector<AttentionPolicy>& attention, const Batch& batch) {
+    model.attention = attention;
+    ledger = {};
+    loss_sum(model, batch, ctx);
+    return ledger;
+  }
+};
+
+// a + factor * b, op by op.
+CostLedger combine(const CostLedger& a, double factor, const CostLedger& b) {
+  CostLedger sum = a;
+  for (const auto& [op, cost] : b.by_op) {
+    sum.add(op.c_str(), {cost.flops * factor, cost.bytes * factor});
+  }
+  return sum;
+}
+
+// Cost of a step of `count` equal micro-batches: linear in count, so two rehearsals tell it.
+CostLedger step_cost(Rehearsal& run, const std::vector<AttentionPolicy>& attention,
+                     const Batch& batch, int64_t count, Recompute recompute) {
+  const CostLedger one = run.step(attention, batch, 1, recompute, false);
+  const CostLedger two = run.step(attention, batch, 2, recompute, false);
+  const double more = static_cast<double>(count - 1);
+  return combine(combine(one, more, two), -more, one);
+}
+
+size_t saved_activations(const TrainOptions& o, int64_t tokens) {
+  Arena arena(kPlan, 0);
+  for (int i = 0; i <= o.model.layers; ++i) arena.tensor(DType::F32, {tokens, o.model.dim});
+  const Recompute recompute = parse_recompute(o.recompute);
+  for (int i = 0; recompute != Recompute::Full && i < o.model.layers; ++i) {
+    make_block_saved(o.model, tokens, recompute, arena);
+  }
+  return arena.peak();
+}
+
+// The arena's peak over everything a run does: steps of all stages, with and without statistics, and
+// validation.
+size_t arena_peak(const TrainOptions& o, const AttentionSchedule& schedule, Rehearsal& run,
+                  const Batch& batch) {
+  for (const AttentionSchedule::Stage& stage : schedule.stages()) {
+    run.step(stage.layers, batch, 1, parse_recompute(o.recompute), o.diagnostics_every > 0);
+    run.validation(stage.layers, batch);
+  }
+  return run.arena.peak();
+}
+
+MemoryPlan memory_of(const TrainOptions& o, Rehearsal& run, const AttentionSchedule& schedule) {
+  MemoryPlan m;
+  m.parameters = run.optimizer.weights().bytes();
+  m.gradients = run.optimizer.grads().bytes();
+  m.moments = run.optimizer.m().bytes() + run.optimizer.v().bytes();
+  const Batch batch = worst_batch(o.batch.micro, o.data.seq_len);
+  const size_t peak = arena_peak(o, schedule, run, batch);
+  m.activations = std::min(peak, saved_activations(o, o.batch.micro * o.data.seq_len));
+  m.workspace = peak - m.activations;
+  return m;
+}
+
+double times_due(const std::string& every, const char* key, const RunLimits& limits) {
+  const Extent extent = parse_extent(every, key);
+  if (extent.off()) return 0;
+  if (extent.unit == Extent::Unit::Seconds && limits.seconds <= 0) return 0;
+  if (extent.unit == Extent::Unit::Steps && limits.steps <= 0) return 0;
+  return 1 / share_of_run(extent, limits, key);
+}
+
+}  // namespace
+
+RunPlan plan_run(const TrainOptions& o, ThreadPool& pool) {
+  PIVOT_CHECK(o.batch.micro > 0, "batch.micro is not chosen yet");
+  RunPlan plan;
+  plan.parameters = parameter_count(o.model);
+  plan.seq_len = o.data.seq_len;
+  plan.rows = o.batch.tokens / o.data.seq_len;
+  plan.micro_rows = o.batch.micro;
+  plan.steps = o.steps;
+
+  Rehearsal run(o, pool);
+  const RunLimits limits = run_limits(o);
+  const AttentionSchedule schedule(o.attention, o.model.layers, o.data.seq_len, limits);
+  plan.memory = memory_of(o, run, schedule);
+
+  const Batch batch = worst_batch(o.batch.micro, o.data.seq_len);
+  const int64_t count = plan.rows / plan.micro_rows;
+  const Recompute recompute = parse_recompute(o.recompute);
+  for (const AttentionSchedule::Stage& stage : schedule.stages()) {
+    plan.stages.push_back({stage.begin, stage.spec,
+                           step_cost(run, stage.layers, batch, count, Recompute::None),
+                           step_cost(run, stage.layers, batch, count, recompute)});
+  }
+  const std::vector<AttentionPolicy> dense(static_cast<size_t>(o.model.layers));
+  plan.dense = step_cost(run, dense, batch, count, Recompute::None);
+
+  if (!o.data.validation.empty()) {
+    const double batches = static_cast<double>(o.validation.tokens) /
+                           static_cast<double>(o.batch.micro * o.data.seq_len);
+    plan.validation =
+        combine({}, batches, run.validation(schedule.stages().back().layers, batch));
+    plan.validations = times_due(o.validation.every, "validation.every", limits) + 1;
+  }
+  plan.checkpoint_bytes = plan.memory.parameters + plan.memory.moments + kMetadataBytes;
+  const double saves = std::max(1.0, times_due(o.checkpoint.every, "checkpoint.every", limits));
+  const double kept = o.checkpoint.keep > 0 ? std::min<double>(o.checkpoint.keep, saves) : saves;
+  plan.disk_bytes =
+      static_cast<size_t>(static_cast<double>(plan.checkpoint_bytes) * (kept + 1));
+  return plan;
+}
+
+int64_t choose_micro_rows(const TrainOptions& options, size_t memory, ThreadPool& pool) {
+  const int64_t rows = options.batch.tokens / options.data.seq_len;
+  TrainOptions o = options;
+  for (int64_t micro = rows; micro > 1; --micro) {
+    if (rows % micro != 0 || micro * o.data.seq_len > kMicroTokens) continue;
+    o.batch.micro = micro;
+    Rehearsal run(o, pool);
+    const AttentionSchedule schedule(o.attention, o.model.layers, o.data.seq_len, run_limits(o));
+    if (arena_peak(o, schedule, run, worst_batch(micro, o.data.seq_len)) <= memory / 4) {
+      return micro;
+    }
+  }
+  return 1;
+}
+
+double flops_of(const CostLedger& ledger, double attention_share) {
+  double flops = ledger.total.flops;
+  for (const char* op : {attention_forward.name, attention_backward.name}) {
+    const auto it = ledger.by_op.find(op);
+    if (it != ledger.by_op.end()) flops -= (1 - attention_share) * it->second.flops;
+  }
+  return flops;
+}
+
+Remedy find_remedy(const TrainOptions& options, size_t budget, ThreadPool& pool) {
+  struct Candidate {
+    const char* recompute;
+    bool single_row;
+  };
+  constexpr Candidate kCandidates[] = {{"none", true},
+                                       {"selective", false},
+                                       {"selective", true},
+                                       {"full", false},
+                                       {"full", true}};
+  for (const Candidate& c : kCandidates) {
+    TrainOptions o = options;
+    std::string change;
+    if (o.recompute != c.recompute) {
+      if (std::string(c.recompute) == "none" || o.recompute == "full") continue;
+      o.recompute = c.recompute;
+      change = fmt::format("recompute={}", c.recompute);
+    }
+    if (c.single_row && o.batch.micro != 1) {
+      o.batch.micro = 1;
+      change += change.empty() ? "batch.micro=1" : " batch.micro=1";
+    }
+    if (change.empty()) continue;
+    const size_t total = plan_run(o, pool).memory.total();
+    if (total <= budget) return {change, total};
+  }
+  return {};
+}
+
+}  // namespace pivot
