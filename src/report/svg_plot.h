@@ -25,7 +25,8 @@ struct LinePlot {
   std::string description;  // for readers who do not see the picture
   std::string x_label;
   std::string y_label;
-  Scale y_scale = Scale::Linear;        // points <= 0 are left out on a Log axis
+  Scale x_scale = Scale::Linear;  // points <= 0 are left out on a Log axis
+  Scale y_scale = Scale::Linear;
   std::optional<double> y_low, y_high;  // fixed ends of the axis
   std::vector<Line> lines;
 };
