@@ -1,5 +1,6 @@
 #pragma once
-/// Output projection and cross-entropy in one, by chunks of rows: logits (N, V) never exist at once.
+/// Output projection and cross-entropy in one, by chunks of rows: logits (N, V) never exist at
+/// once.
 ///   z = x[n] w^T,   loss[n] = logsumexp(z) - z[target[n]]   for target[n] >= 0, else 0
 ///   dz = grad_scale * (softmax(z) - onehot(target)),   dx = dz w,   dw += dz^T x
 
@@ -20,6 +21,7 @@ struct LinearCrossEntropy {
 };
 void check(const LinearCrossEntropy& a);
 Cost cost(const LinearCrossEntropy& a);
+size_t scratch_bytes(const LinearCrossEntropy& a, int workers);
 void linear_cross_entropy_cpu(const LinearCrossEntropy& a, Context& ctx);
 void linear_cross_entropy_cuda(const LinearCrossEntropy& a, Context& ctx);
 inline constexpr Op<LinearCrossEntropy> linear_cross_entropy{

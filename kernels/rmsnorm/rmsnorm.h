@@ -20,8 +20,8 @@ void rmsnorm_forward_cuda(const RmsNormForward& a, Context& ctx);
 inline constexpr Op<RmsNormForward> rmsnorm_forward{"rmsnorm_forward", &rmsnorm_forward_cpu,
                                                     PIVOT_CUDA_TWIN(rmsnorm_forward_cuda)};
 
-/// With g = dy * weight:  dx += rstd * (g - x * rstd^2 * mean_c(g * x)),  dweight += sum_n dy * x *
-/// rstd
+/// With g = dy * weight:
+///   dx += rstd * (g - x * rstd^2 * mean_c(g * x)),   dweight += sum_n dy * x * rstd
 struct RmsNormBackward {
   Tensor dx;       // in-out (N, C), accumulated: the residual stream's gradient runs past the norm
   Tensor dweight;  // in-out (C) F32, accumulated

@@ -1,6 +1,6 @@
 #pragma once
-/// Rotary position embedding (Su et al., arXiv 2104.09864) in the half-split layout of Hugging Face:
-/// channel i < D/2 of a head pairs with channel i + D/2 and turns by position * frequency[i].
+/// Rotary position embedding (Su et al., arXiv 2104.09864) in the half-split layout of Hugging
+/// Face: channel i < D/2 of a head pairs with channel i + D/2 and turns by position * frequency[i].
 
 #include <string>
 #include <vector>
@@ -11,11 +11,11 @@ namespace pivot {
 
 /// How the base frequencies are stretched for long contexts; the names of Hugging Face configs.
 struct RopeScaling {
-  std::string type = "none";       // none | linear | llama3
-  double factor = 1;               // linear, llama3
-  double low_freq_factor = 1;      // llama3
-  double high_freq_factor = 4;     // llama3
-  int64_t original_context = 8192; // llama3: context length before scaling
+  std::string type = "none";        // none | linear | llama3
+  double factor = 1;                // linear, llama3
+  double low_freq_factor = 1;       // llama3
+  double high_freq_factor = 4;      // llama3
+  int64_t original_context = 8192;  // llama3: context length before scaling
 
   template <class V>
   void visit(V&& v) {
