@@ -40,21 +40,22 @@ struct CheckpointInfo {
   TrainState state;
 };
 
-/// Writes DIR/step_XXXXXXXX. Tensors are flat (P) F32 in host memory in the order of list_params; m and v
-/// may be absent. Checks the free space first. Throws Error and leaves nothing behind on failure.
-/// Returns the checkpoint's path.
+/// Writes DIR/step_XXXXXXXX. Tensors are flat (P) F32 in host memory in the order of list_params; m
+/// and v may be absent. Checks the free space first. Throws Error and leaves nothing behind on
+/// failure. Returns the checkpoint's path.
 std::string save_checkpoint(const std::string& dir, const CheckpointInfo& info,
                             const Tensor& weights, const Tensor& m, const Tensor& v);
 
-/// Deletes all but the newest `keep` complete checkpoints and stale temporary directories; keep <= 0
-/// keeps all.
+/// Deletes all but the newest `keep` complete checkpoints and stale temporary directories; keep <=
+/// 0 keeps all.
 void prune_checkpoints(const std::string& dir, int keep);
 
 /// Complete checkpoints of DIR, oldest first (incomplete ones are skipped with a warning).
 std::vector<std::string> list_checkpoints(const std::string& dir);
 
-/// Resolves what users pass as --model: a checkpoint directory, a run directory (its newest complete
-/// checkpoint) or a directory of checkpoints. Throws UserError that says what was found instead.
+/// Resolves what users pass as --model: a checkpoint directory, a run directory (its newest
+/// complete checkpoint) or a directory of checkpoints. Throws UserError that says what was found
+/// instead.
 std::string find_checkpoint(const std::string& path);
 
 /// Reads and verifies (sizes and hashes of the manifest). Throws UserError naming the damaged file.
