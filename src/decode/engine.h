@@ -28,10 +28,11 @@ class Engine {
   ~Engine();
 
   /// A new sequence, its prompt run through the model. Returns the sequence id.
-  /// logits (V) of the last prompt token are in logits(id). Throws UserError if the prompt is empty or
-  /// longer than max_context.
+  /// logits (V) of the last prompt token are in logits(id). Throws UserError if the prompt is empty
+  /// or longer than max_context.
   int prefill(const std::vector<int32_t>& prompt);
-  /// Logits of every prompt token, (T, V) F32 row by row, by `sink(row, logits)`; the sequence ends.
+  /// Logits of every prompt token, (T, V) F32 row by row, by `sink(row, logits)`; the sequence
+  /// ends.
   void score(const std::vector<int32_t>& tokens,
              const std::function<void(int64_t row, const float* logits)>& sink);
   /// Appends one token to each of the sequences; afterwards logits(id) are of that token.
@@ -45,13 +46,13 @@ class Engine {
   int64_t vocab() const;
   /// Bytes held by the KV caches.
   size_t cache_bytes() const;
-  /// Mean share of the softmax on the kept keys over the decoding steps so far, per layer (1 when dense).
+  /// Mean share of the softmax on the kept keys over the decoding steps so far, per layer (1 when
+  /// dense).
   std::vector<double> kept_mass() const;
 
  private:
   struct State;
   std::unique_ptr<State> state_;
 };
-
 
 }  // namespace pivot

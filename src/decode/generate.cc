@@ -94,11 +94,10 @@ class Loop {
     for (size_t i = 0; i < samples_.size(); ++i) {
       Sample& sample = samples_[i];
       if (!sample.running()) continue;
-      const std::span logits(engine_.logits(sample.sequence),
-                             static_cast<size_t>(engine_.vocab()));
-      const SampledToken token = sample_token(logits, valid, options_.sampler, sample.context,
-                                              static_cast<int64_t>(sample.result.ids.size()),
-                                              static_cast<uint32_t>(i));
+      const std::span logits(engine_.logits(sample.sequence), static_cast<size_t>(engine_.vocab()));
+      const SampledToken token =
+          sample_token(logits, valid, options_.sampler, sample.context,
+                       static_cast<int64_t>(sample.result.ids.size()), static_cast<uint32_t>(i));
       ++timing.decoded_tokens;
       sample.context.push_back(token.id);
       sample.result.ids.push_back(token.id);

@@ -46,9 +46,9 @@ struct GenerateResult {
 using OnText = std::function<void(int sample, std::string_view text)>;
 
 /// Throws UserError on options out of range, and as Engine::prefill does. Rows of the model's
-/// vocabulary beyond the tokenizer's (padding) are never sampled. An interrupt (Ctrl-C) ends the loop
-/// after the current token. The engine needs room for options.samples sequences; all of them are
-/// released on return.
+/// vocabulary beyond the tokenizer's (padding) are never sampled. An interrupt (Ctrl-C) ends the
+/// loop after the current token. The engine needs room for options.samples sequences; all of them
+/// are released on return.
 GenerateResult generate(Engine& engine, const Tokenizer& tokenizer,
                         const std::vector<int32_t>& prompt, const GenerateOptions& options,
                         const OnText& on_text = {});

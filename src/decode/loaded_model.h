@@ -11,8 +11,8 @@ namespace pivot {
 
 class LoadedModel {
  public:
-  /// `path`: checkpoint, run directory or directory of checkpoints. `attention_spec` "" takes the one
-  /// the model was trained with.
+  /// `path`: checkpoint, run directory or directory of checkpoints. `attention_spec` "" takes the
+  /// one the model was trained with.
   LoadedModel(const std::string& path, const std::string& attention_spec, Device device,
               ThreadPool& pool);
 

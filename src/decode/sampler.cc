@@ -155,8 +155,7 @@ SampledToken sample_token(std::span<const float> logits, int64_t valid_vocab,
     if (options.top_k > 0) keep_best(all, static_cast<size_t>(options.top_k));
     keep_nucleus(all, options.top_p);
     std::erase_if(all, [&](const Candidate& c) { return c.weight < options.min_p; });
-    const uint64_t bits =
-        Philox(options.seed, Stream::Sample, sequence).bits64(context.size());
+    const uint64_t bits = Philox(options.seed, Stream::Sample, sequence).bits64(context.size());
     id = draw(all, static_cast<double>(bits >> 11) * 0x1p-53);
   }
   return {id, token_logprob(logits, valid_vocab, id)};

@@ -24,7 +24,8 @@ struct SamplerOptions {
     v("top_k", top_k, "only the k most probable tokens; 0 is off");
     v("top_p", top_p, "smallest set of tokens with this probability; 1 is off");
     v("min_p", min_p, "only tokens with at least this share of the best one's probability");
-    v("repetition_penalty", repetition_penalty, "divides the logits of tokens already seen; 1 is off");
+    v("repetition_penalty", repetition_penalty,
+      "divides the logits of tokens already seen; 1 is off");
     v("presence_penalty", presence_penalty, "subtracted once from logits of generated tokens");
     v("frequency_penalty", frequency_penalty, "subtracted per occurrence among generated tokens");
     v("seed", seed, "seed of the sampler");
@@ -44,7 +45,8 @@ float token_logprob(std::span<const float> logits, int64_t valid_vocab, int32_t 
 
 /// The next token. In this order, each step on what the one before left:
 ///   1. rows of the vocabulary at and beyond `valid_vocab` (padding) are dropped;
-///   2. repetition penalty on every token of `context`, once each: positive logits are divided by it,
+///   2. repetition penalty on every token of `context`, once each: positive logits are divided by
+///   it,
 ///      negative ones multiplied; then presence and frequency penalty on the generated ones;
 ///   3. temperature 0 ends here: the best token, ties to the lower id;
 ///   4. logits / temperature, softmax; 5. top_k best (ties to the lower id); 6. top_p of the

@@ -40,6 +40,8 @@ std::string StopMatcher::push(std::string_view text) {
   return certain;
 }
 
-std::string StopMatcher::finish() { return std::exchange(pending_, ""); }
+std::string StopMatcher::finish() {
+  return std::exchange(pending_, "");
+}
 
 }  // namespace pivot

@@ -13,8 +13,8 @@ class StopMatcher {
   /// Throws UserError on an empty stop string.
   explicit StopMatcher(std::vector<std::string> stops);
 
-  /// The text that became certain. After a stop string was completed: the text before its first byte,
-  /// and nothing from then on.
+  /// The text that became certain. After a stop string was completed: the text before its first
+  /// byte, and nothing from then on.
   std::string push(std::string_view text);
   /// What is still held back because it could have become a stop string.
   std::string finish();

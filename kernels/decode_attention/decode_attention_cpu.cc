@@ -1,0 +1,216 @@
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "kernels/decode_attention/row_job.h"
+
+namespace pivot {
+namespace {
+
+using decode::Extent;
+using decode::Row;
+using decode::Workspace;
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+
+// What candidate lists of any smaller batch or length can take in all; see Extent.
+int64_t candidate_bound(const DecodeAttention& a, const Extent& e, int workers) {
+  if (a.policy.dense()) return 0;
+  const int64_t lists = std::min(e.sequences * e.blocks,
+                                 decode::divide_up(int64_t{2} * workers, e.kv_heads) + e.sequences);
+  const int64_t by_k = lists * std::max<int64_t>(4 * e.k_max, 1024);
+  const int64_t by_length =
+      (e.sequences * e.blocks + lists) * (decode::kBlockTokens + decode::CandidateList::kStep);
+  return e.selections * std::min(by_k, by_length);
+}
+
+Workspace take_workspace(const DecodeAttention& a, const Extent& e, Context& ctx) {
+  const auto floats = [&](int64_t count) {
+    return ctx.scratch.tensor(DType::F32, {count}).as<float>();
+  };
+  const auto integers = [&](int64_t count) {
+    return ctx.scratch.tensor(DType::I32, {count}).as<int32_t>();
+  };
+  const int64_t rows = e.sequences * e.heads;
+  Workspace w{};
+  w.max = floats(rows * e.slots);
+  w.sum = floats(rows * e.slots);
+  w.acc = floats(rows * e.slots * e.head_dim);
+  w.nan = integers(rows * e.slots);
+  if (a.policy.dense()) return w;
+  if (a.lse_visible.present()) {
+    w.mass_max = floats(rows * e.blocks);
+    w.mass_sum = floats(rows * e.blocks);
+  }
+  const int64_t lists = e.sequences * e.selections * e.parts;
+  w.candidates =
+      reinterpret_cast<uint64_t*>(ctx.scratch.tensor(DType::I64, {lists * e.room}).as<int64_t>());
+  w.counts = integers(lists);
+  return w;
+}
+
+// A piece of work: which function of row_job.h, on what.
+struct Job {
+  const Row* row;
+  int64_t first, second;
+};
+
+// max, sum and acc of `count` partials -> log-sum-exp and, where `out` is not null, the mean value.
+float merge_partials(const float* max, const float* sum, const float* acc, int64_t count,
+                     float scale, int64_t head_dim, float* out) {
+  float top = -kInfinity;
+  for (int64_t i = 0; i < count; ++i) top = std::max(top, max[i]);
+  float total = 0;
+  if (out != nullptr) std::fill(out, out + head_dim, 0.0F);
+  for (int64_t i = 0; i < count; ++i) {
+    if (max[i] == -kInfinity) continue;
+    const float factor = std::exp(scale * (max[i] - top));
+    total += factor * sum[i];
+    if (out == nullptr) continue;
+    for (int64_t d = 0; d < head_dim; ++d) out[d] += factor * acc[i * head_dim + d];
+  }
+  if (total == 0) return -kInfinity;
+  if (out != nullptr) {
+    for (int64_t d = 0; d < head_dim; ++d) out[d] /= total;
+  }
+  return scale * top + std::log(total);
+}
+
+bool row_has_nan(const Row& row, const Extent& e, const Workspace& w, int64_t head) {
+  const int64_t count = row.dense() ? row.blocks() : e.parts;
+  // In the group modes a NaN of one head is a NaN of the score that all of them are ranked by.
+  const bool shared = row.a.policy.group != SelectionGroup::Head && !row.dense();
+  const int64_t first = shared ? head / e.group * e.group : head;
+  const int64_t last = shared ? first + e.group : head + 1;
+  for (int64_t h = first; h < last; ++h) {
+    const int32_t* flags = w.nan + (row.b * e.heads + h) * e.slots;
+    for (int64_t i = 0; i < count; ++i) {
+      if (flags[i] != 0) return true;
+    }
+  }
+  return false;
+}
+
+// Results of one head from its partials; returns 1 for a NaN row.
+int32_t finish_head(const Row& row, const Extent& e, const Workspace& w, int64_t head) {
+  const DecodeAttention& a = row.a;
+  const int64_t at = row.b * e.heads + head;
+  float* out = a.out.as<float>() + at * e.head_dim;
+  const int64_t partials =
+      row.dense() ? row.blocks() : decode::divide_up(row.k, decode::kChunkKeys);
+  const int64_t slot = at * e.slots;
+  float lse = merge_partials(w.max + slot, w.sum + slot, w.acc + slot * e.head_dim, partials,
+                             a.scale, e.head_dim, out);
+  float visible = lse;
+  if (row.dense()) {
+    a.tau.as<float>()[at] = -kInfinity;
+    a.jcut.as<int32_t>()[at] = static_cast<int32_t>(row.length - 1);
+  } else if (w.mass_max != nullptr) {
+    visible = merge_partials(w.mass_max + at * e.blocks, w.mass_sum + at * e.blocks, nullptr,
+                             row.blocks(), a.scale, 0, nullptr);
+  }
+  const bool nan = row_has_nan(row, e, w, head);
+  if (nan) {
+    lse = visible = a.tau.as<float>()[at] = kNaN;
+    std::fill(out, out + e.head_dim, kNaN);
+  }
+  a.lse.as<float>()[at] = lse;
+  if (a.lse_visible.present()) a.lse_visible.as<float>()[at] = visible;
+  return nan ? 1 : 0;
+}
+
+}  // namespace
+
+void check(const DecodeAttention& a) {
+  PIVOT_CHECK(a.qkv.shape.rank == 3, "qkv must be (B, H + 2 G, D), is {}", to_string(a.qkv.shape));
+  PIVOT_CHECK(a.heads > 0 && a.kv_heads > 0 && a.heads % a.kv_heads == 0, "{} heads, {} kv heads",
+              a.heads, a.kv_heads);
+  PIVOT_CHECK(a.scale > 0, "scale {} must be positive", a.scale);
+  const int64_t b = a.qkv.dim(0);
+  const int64_t d = a.qkv.dim(2);
+  expect(a.qkv, DType::F32, {b, a.heads + 2 * a.kv_heads, d}, "qkv");
+  expect(a.out, DType::F32, {b, a.heads, d}, "out");
+  expect(a.lse, DType::F32, {b, a.heads}, "lse");
+  expect(a.tau, DType::F32, {b, a.heads}, "tau");
+  expect(a.jcut, DType::I32, {b, a.heads}, "jcut");
+  expect_if_present(a.lse_visible, DType::F32, {b, a.heads}, "lse_visible");
+  expect_if_present(a.nan_rows, DType::I32, {1}, "nan_rows");
+  PIVOT_CHECK(a.k_pages.shape.rank == 3, "k_pages must be (G, P, D * {}), is {}", kPageTokens,
+              to_string(a.k_pages.shape));
+  const int64_t pages = a.k_pages.dim(1);
+  expect(a.k_pages, DType::F32, {a.kv_heads, pages, d * kPageTokens}, "k_pages");
+  expect(a.v_pages, DType::F32, {a.kv_heads, pages, kPageTokens, d}, "v_pages");
+  expect(a.lengths, DType::I32, {b}, "lengths");
+  PIVOT_CHECK(a.page_table.shape.rank == 2, "page_table must be (B, S), is {}",
+              to_string(a.page_table.shape));
+  expect(a.page_table, DType::I32, {b, a.page_table.dim(1)}, "page_table");
+  PIVOT_CHECK(a.page_table.dim(1) * kPageTokens >= a.max_length,
+              "page_table holds {} pages, {} tokens wanted", a.page_table.dim(1), a.max_length);
+}
+
+Cost cost(const DecodeAttention& a) {
+  const auto rows = static_cast<double>(a.qkv.dim(0));
+  const auto n = static_cast<double>(a.max_length);
+  const auto kept =
+      static_cast<double>(a.policy.dense() ? a.max_length : budget_of(a.policy)(a.max_length));
+  const auto d = static_cast<double>(a.qkv.dim(2));
+  const double sets = a.policy.group == SelectionGroup::Head ? a.heads : a.kv_heads;
+  const double values = std::min(a.kv_heads * n, sets * kept);
+  return {2 * rows * a.heads * d * (n + kept), 4 * rows * d * (a.kv_heads * n + values)};
+}
+
+size_t scratch_bytes(const DecodeAttention& a, int workers) {
+  const Extent e(a, workers);
+  const int64_t rows = e.sequences * e.heads;
+  size_t bytes = 3 * scratch_size(DType::F32, rows * e.slots) +
+                 scratch_size(DType::F32, rows * e.slots * e.head_dim);
+  if (a.policy.dense()) return bytes;
+  bytes += 2 * scratch_size(DType::F32, rows * e.blocks);
+  bytes += scratch_size(DType::I64, candidate_bound(a, e, workers));
+  return bytes + scratch_size(DType::I32, e.selections * (e.sequences * e.blocks + 1));
+}
+
+void decode_attention_cpu(const DecodeAttention& a, Context& ctx) {
+  const Extent extent(a, ctx.pool.size());
+  const Arena::Scope scope = ctx.scratch.scope();
+  const Workspace work = take_workspace(a, extent, ctx);
+  std::vector<Row> rows;
+  for (int64_t b = 0; b < extent.sequences; ++b) {
+    const Row& row = rows.emplace_back(a, b);
+    PIVOT_CHECK(row.length >= 0 && row.length <= a.max_length, "length {} of at most {}",
+                row.length, a.max_length);
+  }
+
+  std::vector<Job> scans, selections, chunks;
+  for (const Row& row : rows) {
+    const int64_t pieces = row.dense() ? row.blocks() : extent.parts;
+    for (int64_t g = 0; g < extent.kv_heads; ++g) {
+      for (int64_t piece = 0; piece < pieces; ++piece) scans.push_back({&row, g, piece});
+    }
+    if (row.dense()) continue;
+    for (int64_t s = 0; s < extent.selections; ++s) selections.push_back({&row, s, 0});
+    for (int64_t h = 0; h < extent.heads; ++h) {
+      const int64_t count = decode::divide_up(row.k, decode::kChunkKeys);
+      for (int64_t chunk = 0; chunk < count; ++chunk) chunks.push_back({&row, h, chunk});
+    }
+  }
+  const auto run = [&](const std::vector<Job>& jobs, auto&& body) {
+    ctx.pool.for_each(static_cast<int64_t>(jobs.size()),
+                      [&](int64_t i, int) { body(jobs[static_cast<size_t>(i)]); });
+  };
+  run(scans, [&](const Job& job) {
+    const auto scan = job.row->dense() ? decode::dense_block : decode::scan_part;
+    scan(*job.row, extent, work, job.first, job.second);
+  });
+  run(selections, [&](const Job& job) { select_row(*job.row, extent, work, job.first); });
+  run(chunks, [&](const Job& job) { attend_chunk(*job.row, extent, work, job.first, job.second); });
+
+  int32_t nan_rows = 0;
+  for (const Row& row : rows) {
+    for (int64_t h = 0; h < extent.heads; ++h) nan_rows += finish_head(row, extent, work, h);
+  }
+  if (a.nan_rows.present()) *a.nan_rows.as<int32_t>() += nan_rows;
+}
+
+}  // namespace pivot

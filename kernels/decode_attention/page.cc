@@ -1,0 +1,127 @@
+#include "kernels/decode_attention/page.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include "kernels/attention/score_tile.h"
+#include "kernels/attention/tile_product.h"
+#include "kernels/decode_attention/decode_attention.h"
+
+namespace pivot {
+namespace decode {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr int64_t kTilesOfPage = kPageTokens / kTileKeys;
+static_assert(kTilesOfPage * kTileKeys == kPageTokens);
+constexpr int64_t kProductColumns = 8;  // tile_product's granularity
+
+// exp(x) for x <= 0 to 2 ulp, NaN stays NaN; branch-free so that loops over it become vectors.
+inline float exp_nonpositive(float x) {
+  constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer
+  const float t = x * 1.442695041F + kRound;
+  const float n = t - kRound;
+  // ln 2 in two parts, the first with few digits: n times it is exact.
+  const float r = (x - n * 0.693359375F) + n * 2.12194440e-4F;
+  float p = 1.9875691500e-4F;  // Cephes' expf polynomial
+  p = p * r + 1.3981999507e-3F;
+  p = p * r + 8.3334519073e-3F;
+  p = p * r + 4.1665795894e-2F;
+  p = p * r + 1.6666665459e-1F;
+  p = p * r + 5.0000001201e-1F;
+  p = p * r * r + r + 1.0F;
+  const uint32_t power = (std::bit_cast<uint32_t>(t) << 23) + (127U << 23);
+  const float y = p * std::bit_cast<float>(power);
+  return x < -87.0F ? 0.0F : y;
+}
+
+}  // namespace
+
+void score_page(const float* queries, int64_t rows, const float* k_page, int64_t head_dim,
+                float* scores) {
+  score_rows({.scores = scores,
+              .score_stride = kPageTokens,
+              .queries = queries,
+              .query_stride = head_dim,
+              .rows = rows,
+              .tiles = k_page,
+              .tile_count = kTilesOfPage,
+              .width = static_cast<int>(head_dim)});
+}
+
+void add_values(const AddValues& a) {
+  const int64_t whole = a.head_dim / kProductColumns * kProductColumns;
+  add_tile_product({.c = a.acc,
+                    .c_stride = a.acc_stride,
+                    .a = a.weights,
+                    .a_row = a.weight_stride,
+                    .a_inner = 1,
+                    .b = a.v,
+                    .b_stride = a.head_dim,
+                    .rows = a.rows,
+                    .columns = whole,
+                    .inner = a.count});
+  if (whole == a.head_dim) return;
+  for (int64_t r = 0; r < a.rows; ++r) {
+    for (int64_t j = 0; j < a.count; ++j) {
+      const float weight = a.weights[r * a.weight_stride + j];
+      for (int64_t d = whole; d < a.head_dim; ++d) {
+        float& sum = a.acc[r * a.acc_stride + d];
+        sum = std::fma(weight, a.v[j * a.head_dim + d], sum);
+      }
+    }
+  }
+}
+
+void take_scores(Partial& partial, float* scores, int64_t count, float scale, int64_t head_dim) {
+  float top = -kInfinity;
+#pragma omp simd reduction(max : top)
+  for (int64_t i = 0; i < count; ++i) top = scores[i] > top ? scores[i] : top;
+  if (top > partial.max) {
+    const float factor =
+        partial.max == -kInfinity ? 0.0F : exp_nonpositive(scale * (partial.max - top));
+    partial.sum *= factor;
+    if (partial.acc != nullptr) {
+      for (int64_t d = 0; d < head_dim; ++d) partial.acc[d] *= factor;
+    }
+    partial.max = top;
+  }
+  // With nothing but -inf so far every weight is 0, not exp(-inf + inf).
+  const float base = partial.max == -kInfinity ? 0.0F : partial.max;
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < count; ++i) {
+    const float weight = exp_nonpositive(scale * (scores[i] - base));
+    scores[i] = weight;
+    sum += weight;
+  }
+  partial.sum += sum;
+}
+
+bool any_nan(const float* scores, int64_t count) {
+  int found = 0;
+  for (int64_t i = 0; i < count; ++i) found |= static_cast<int>(scores[i] != scores[i]);
+  return found != 0;
+}
+
+}  // namespace decode
+
+void store_page_tokens(const PageView& page, int64_t first, int64_t count, int64_t head_dim,
+                       const float* key, const float* value, int64_t stride) {
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t token = first + i;
+    float* tile = page.k_page + token / kTileKeys * key_tile_floats(head_dim);
+    pack_key(tile, static_cast<int>(token % kTileKeys), key + i * stride,
+             static_cast<int>(head_dim));
+    std::copy(value + i * stride, value + i * stride + head_dim, page.v_page + token * head_dim);
+  }
+}
+
+void load_page_key(const float* k_page, int64_t token, int64_t head_dim, float* out) {
+  const float* tile = k_page + token / kTileKeys * key_tile_floats(head_dim);
+  for (int64_t d = 0; d < head_dim; ++d) out[d] = tile[d * kTileKeys + token % kTileKeys];
+}
+
+}  // namespace pivot
