@@ -18,12 +18,13 @@ double seconds_since(Clock::time_point start) {
 
 // One sample while it grows.
 struct Sample {
-  Sample(const Tokenizer& tokenizer, const GenerateOptions& options,
+  Sample(int index, const Tokenizer& tokenizer, const GenerateOptions& options,
          const std::vector<int32_t>& prompt)
-      : decoder(tokenizer), matcher(options.stop), context(prompt) {}
+      : number(index), decoder(tokenizer), matcher(options.stop), context(prompt) {}
 
   bool running() const { return result.finish == Finish::Running; }
 
+  int number;
   int sequence = -1;  // of the engine
   StreamDecoder decoder;
   StopMatcher matcher;
@@ -81,7 +82,7 @@ class Loop {
   void start(const std::vector<int32_t>& prompt, GenerateTiming& timing) {
     const Clock::time_point begin = Clock::now();
     for (int i = 0; i < options_.samples; ++i) {
-      Sample& sample = samples_.emplace_back(tokenizer_, options_, prompt);
+      Sample& sample = samples_.emplace_back(i, tokenizer_, options_, prompt);
       sample.sequence =
           sequences_.add(i == 0 ? engine_.prefill(prompt) : engine_.fork(samples_[0].sequence));
     }
@@ -135,7 +136,7 @@ class Loop {
   void emit(Sample& sample, const std::string& text) {
     if (text.empty()) return;
     sample.result.text += text;
-    if (on_text_) on_text_(static_cast<int>(&sample - samples_.data()), text);
+    if (on_text_) on_text_(sample.number, text);
   }
 
   void finish_text(Sample& sample) {

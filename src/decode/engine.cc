@@ -1,0 +1,306 @@
+#include "src/decode/engine.h"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include "kernels/matmul/matmul.h"
+#include "src/base/check.h"
+#include "src/decode/kv_cache.h"
+#include "src/decode/step.h"
+
+namespace pivot {
+namespace {
+
+constexpr Device kPlan{Device::Kind::Plan, 0};
+// Rows whose logits score() holds at once: 64 x 128K vocabulary x 4 B = 32 MiB.
+constexpr int64_t kScoreRows = 64;
+
+Model with_attention(const Model& model, std::vector<AttentionPolicy> policies) {
+  PIVOT_CHECK(policies.size() == static_cast<size_t>(model.config.layers),
+              "{} attention policies for {} layers", policies.size(), model.config.layers);
+  Model copy = model;
+  copy.attention = std::move(policies);
+  return copy;
+}
+
+int64_t checked_context(const Model& model, const EngineOptions& options) {
+  if (options.max_context < 0) throw_user("max_context {} is negative", options.max_context);
+  if (options.max_sequences < 1) {
+    throw_user("the decoder needs room for at least one sequence, not {}", options.max_sequences);
+  }
+  return options.max_context > 0 ? options.max_context : model.config.context;
+}
+
+// A packed row of one document on the context's device.
+ModelInput one_document(const std::vector<int32_t>& tokens, Context& ctx) {
+  const auto count = static_cast<int64_t>(tokens.size());
+  std::vector<int32_t> positions(tokens.size());
+  for (size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<int32_t>(i);
+  const int32_t offsets[2] = {0, static_cast<int32_t>(count)};
+  const ModelInput input{.tokens = ctx.scratch.tensor(DType::I32, {count}),
+                         .positions = ctx.scratch.tensor(DType::I32, {count}),
+                         .doc_offsets = ctx.scratch.tensor(DType::I32, {2}),
+                         .max_document = count};
+  copy_from_host(input.tokens, tokens.data(), ctx);
+  copy_from_host(input.positions, positions.data(), ctx);
+  copy_from_host(input.doc_offsets, offsets, ctx);
+  return input;
+}
+
+}  // namespace
+
+struct Engine::State {
+  Model prefill_model;
+  Model step_model;
+  Device device;
+  ThreadPool& pool;
+  bool measure;
+  int64_t max_context;
+  KvCache cache;
+  std::vector<std::vector<float>> logits;  // by sequence id
+  Arena step_arena;
+  std::optional<Arena> prompt_arena;  // as large as the longest prompt so far needed
+  std::vector<double> mass_sum;       // per layer, over rows and heads of all steps
+  int64_t mass_rows = 0;
+
+  State(const Model& model, EngineOptions options, Device on, ThreadPool& threads)
+      : prefill_model(with_attention(model, std::move(options.prefill))),
+        step_model(with_attention(model, std::move(options.attention))),
+        device(on),
+        pool(threads),
+        measure(options.measure_kept_mass),
+        max_context(checked_context(model, options)),
+        cache({.layers = model.config.layers,
+               .kv_heads = model.config.kv_heads,
+               .head_dim = model.config.head_dim,
+               .max_context = max_context,
+               .max_sequences = options.max_sequences},
+              on),
+        logits(static_cast<size_t>(options.max_sequences)),
+        step_arena(on, plan_step(std::min<int64_t>(kStepRows, options.max_sequences))),
+        mass_sum(static_cast<size_t>(model.config.layers), 0.0) {}
+
+  const ModelConfig& config() const { return step_model.config; }
+
+  void check_tokens(const std::vector<int32_t>& tokens) const {
+    for (const int32_t token : tokens) {
+      if (token >= 0 && token < config().vocab) continue;
+      throw_user("token {} is not in the model's vocabulary of {}: is this its tokenizer?", token,
+                 config().vocab);
+    }
+  }
+
+  void check_prompt(const std::vector<int32_t>& prompt) const {
+    if (prompt.empty()) throw_user("the prompt is empty: the model needs at least one token");
+    if (static_cast<int64_t>(prompt.size()) > max_context) {
+      throw_user("the prompt has {} tokens, the decoder holds {}: shorten it or raise the context",
+                 prompt.size(), max_context);
+    }
+    check_tokens(prompt);
+  }
+
+  // Scratch of a step of `rows` sequences of any length; smaller steps need no more.
+  size_t plan_step(int64_t rows) {
+    Arena counted(kPlan, 0);
+    CostLedger ledger;
+    Context ctx{kPlan, pool, counted, &ledger};
+    StepHooks hooks{.store = [](int, const Tensor&) {}, .mass = {}};
+    if (measure) hooks.mass = [](int, const Tensor&, const Tensor&) {};
+    decode_step(step_model, cache, step_input(rows, ctx), hooks, ctx);
+    return counted.peak();
+  }
+
+  StepInput step_input(int64_t rows, Context& ctx) const {
+    return {.tokens = ctx.scratch.tensor(DType::I32, {rows}),
+            .positions = ctx.scratch.tensor(DType::I32, {rows}),
+            .lengths = ctx.scratch.tensor(DType::I32, {rows}),
+            .page_table = ctx.scratch.tensor(DType::I32, {rows, cache.max_pages()}),
+            .max_length = max_context};
+  }
+
+  // Runs `body(ctx)` on the plan device for its memory, then on the real one.
+  template <class Body>
+  void with_prompt_arena(const Body& body) {
+    Arena counted(kPlan, 0);
+    CostLedger ledger;
+    Context plan{kPlan, pool, counted, &ledger};
+    body(plan);
+    if (!prompt_arena || prompt_arena->capacity() < counted.peak()) {
+      prompt_arena.emplace(device, counted.peak());
+    }
+    const Arena::Scope scope = prompt_arena->scope();
+    Context ctx{device, pool, *prompt_arena, nullptr};
+    body(ctx);
+  }
+
+  Tensor head(const Tensor& hidden, Context& ctx) const {
+    const Tensor out = ctx.scratch.tensor(DType::F32, {hidden.dim(0), config().vocab});
+    matmul_forward({.y = out, .x = hidden, .w = step_model.params.head, .bias = {}, .residual = {}},
+                   ctx);
+    return out;
+  }
+
+  void keep_logits(int id, const Tensor& row, Context& ctx) {
+    std::vector<float>& kept = logits[static_cast<size_t>(id)];
+    kept.resize(static_cast<size_t>(config().vocab));
+    copy_to_host(kept.data(), row, ctx);
+  }
+
+  void run_prompt(int id, const std::vector<int32_t>& prompt) {
+    with_prompt_arena([&](Context& ctx) {
+      const ModelInput input = one_document(prompt, ctx);
+      const Tensor hidden =
+          forward_hidden(prefill_model, input, ctx, [&](int layer, const Tensor& qkv) {
+            if (!ctx.device.is_plan()) cache.write(id, layer, 0, qkv, config().heads, ctx);
+          });
+      const auto last = static_cast<int64_t>(prompt.size()) - 1;
+      const Tensor out = head(hidden.rows(last, last + 1), ctx);
+      if (!ctx.device.is_plan()) keep_logits(id, out, ctx);
+    });
+  }
+
+  // At most kStepRows sequences, extended by their new token already.
+  void step_rows(const int* ids, const int32_t* tokens, int64_t rows) {
+    const Arena::Scope scope = step_arena.scope();
+    Context ctx{device, pool, step_arena, nullptr};
+    StepInput input = step_input(rows, ctx);
+    std::vector<int32_t> positions, lengths;
+    std::vector<int32_t> table(static_cast<size_t>(rows * cache.max_pages()), 0);
+    for (int64_t i = 0; i < rows; ++i) {
+      lengths.push_back(static_cast<int32_t>(cache.length(ids[i])));
+      positions.push_back(lengths.back() - 1);
+      const std::vector<int32_t>& pages = cache.pages(ids[i]);
+      std::copy(pages.begin(), pages.end(), table.begin() + i * cache.max_pages());
+    }
+    input.max_length = *std::max_element(lengths.begin(), lengths.end());
+    copy_from_host(input.tokens, tokens, ctx);
+    copy_from_host(input.positions, positions.data(), ctx);
+    copy_from_host(input.lengths, lengths.data(), ctx);
+    copy_from_host(input.page_table, table.data(), ctx);
+    StepHooks hooks{.store =
+                        [&](int layer, const Tensor& qkv) {
+                          for (int64_t i = 0; i < rows; ++i) {
+                            cache.write(ids[i], layer, positions[static_cast<size_t>(i)],
+                                        qkv.rows(i, i + 1), config().heads, ctx);
+                          }
+                        },
+                    .mass = {}};
+    if (measure) {
+      hooks.mass = [&](int layer, const Tensor& lse, const Tensor& visible) {
+        add_mass(layer, lse, visible, ctx);
+      };
+    }
+    const Tensor out = decode_step(step_model, cache, input, hooks, ctx);
+    for (int64_t i = 0; i < rows; ++i) keep_logits(ids[i], out.rows(i, i + 1), ctx);
+    mass_rows += rows;
+  }
+
+  void add_mass(int layer, const Tensor& lse, const Tensor& visible, Context& ctx) {
+    std::vector<float> kept(static_cast<size_t>(lse.count()));
+    std::vector<float> all(kept.size());
+    copy_to_host(kept.data(), lse, ctx);
+    copy_to_host(all.data(), visible, ctx);
+    double sum = 0;
+    for (size_t i = 0; i < kept.size(); ++i) sum += std::exp(double{kept[i]} - double{all[i]});
+    mass_sum[static_cast<size_t>(layer)] += sum / config().heads;
+  }
+};
+
+Engine::Engine(const Model& model, EngineOptions options, Device device, ThreadPool& pool)
+    : state_(std::make_unique<State>(model, std::move(options), device, pool)) {}
+
+Engine::~Engine() = default;
+
+int Engine::prefill(const std::vector<int32_t>& prompt) {
+  state_->check_prompt(prompt);
+  const int id = state_->cache.create();
+  try {
+    state_->cache.extend(id, static_cast<int64_t>(prompt.size()));
+    state_->run_prompt(id, prompt);
+  } catch (...) {
+    state_->cache.release(id);
+    throw;
+  }
+  return id;
+}
+
+void Engine::score(const std::vector<int32_t>& tokens,
+                   const std::function<void(int64_t, const float*)>& sink) {
+  State& s = *state_;
+  s.check_prompt(tokens);
+  s.with_prompt_arena([&](Context& ctx) {
+    const Tensor hidden = forward_hidden(s.prefill_model, one_document(tokens, ctx), ctx);
+    const int64_t rows = hidden.dim(0);
+    for (int64_t begin = 0; begin < rows; begin += kScoreRows) {
+      const Arena::Scope scope = ctx.scratch.scope();
+      const int64_t end = std::min(rows, begin + kScoreRows);
+      const Tensor out = s.head(hidden.rows(begin, end), ctx);
+      if (ctx.device.is_plan()) continue;
+      std::vector<float> host(static_cast<size_t>(out.count()));
+      copy_to_host(host.data(), out, ctx);
+      for (int64_t row = begin; row < end; ++row) {
+        sink(row, host.data() + (row - begin) * s.config().vocab);
+      }
+    }
+  });
+}
+
+void Engine::step(const std::vector<int>& ids, const std::vector<int32_t>& tokens) {
+  State& s = *state_;
+  PIVOT_CHECK(ids.size() == tokens.size(), "{} sequences, {} tokens", ids.size(), tokens.size());
+  s.check_tokens(tokens);
+  for (size_t i = 0; i < ids.size(); ++i) {
+    PIVOT_CHECK(std::count(ids.begin(), ids.end(), ids[i]) == 1, "sequence {} twice", ids[i]);
+    if (s.cache.length(ids[i]) >= s.max_context) {
+      throw_user("sequence {} is full: the decoder holds {} tokens", ids[i], s.max_context);
+    }
+  }
+  for (const int id : ids) s.cache.extend(id, 1);
+  for (size_t begin = 0; begin < ids.size(); begin += kStepRows) {
+    const size_t rows = std::min(ids.size() - begin, static_cast<size_t>(kStepRows));
+    s.step_rows(ids.data() + begin, tokens.data() + begin, static_cast<int64_t>(rows));
+  }
+}
+
+int Engine::fork(int id) {
+  const int copy = state_->cache.fork(id);
+  state_->logits[static_cast<size_t>(copy)] = state_->logits[static_cast<size_t>(id)];
+  return copy;
+}
+
+void Engine::release(int id) {
+  state_->cache.release(id);
+}
+
+const float* Engine::logits(int id) const {
+  state_->cache.length(id);  // throws unless the sequence is alive
+  return state_->logits[static_cast<size_t>(id)].data();
+}
+
+int64_t Engine::length(int id) const {
+  return state_->cache.length(id);
+}
+
+int64_t Engine::max_context() const {
+  return state_->max_context;
+}
+
+int64_t Engine::vocab() const {
+  return state_->config().vocab;
+}
+
+size_t Engine::cache_bytes() const {
+  return state_->cache.bytes();
+}
+
+std::vector<double> Engine::kept_mass() const {
+  std::vector<double> mass(state_->mass_sum.size(), 1.0);
+  for (size_t layer = 0; layer < mass.size(); ++layer) {
+    if (state_->step_model.attention[layer].dense() || state_->mass_rows == 0) continue;
+    mass[layer] = state_->mass_sum[layer] / static_cast<double>(state_->mass_rows);
+  }
+  return mass;
+}
+
+}  // namespace pivot
