@@ -30,9 +30,9 @@ struct DataOptions {
 class Loader {
  public:
   virtual ~Loader() = default;
-  /// Rows [first_row, first_row + rows) of the run as one batch. Row numbers count over the whole run:
-  /// first_row = sequences consumed so far. Rows are seq_len tokens; the last row of a source's epoch
-  /// may be padded at the end by a document without targets.
+  /// Rows [first_row, first_row + rows) of the run as one batch. Row numbers count over the whole
+  /// run: first_row = sequences consumed so far. Rows are seq_len tokens; the last row of a
+  /// source's epoch may be padded at the end by a document without targets.
   virtual Batch batch(int64_t first_row, int64_t rows) const = 0;
   virtual int64_t seq_len() const = 0;
   /// Tokens in one epoch over all sources.
@@ -44,8 +44,9 @@ class Loader {
   virtual int64_t vocab() const = 0;
 };
 
-/// Opens, checks and mixes the shards. Throws UserError on a missing or foreign shard or on shards of
-/// different tokenizers. With `weights` ignored (validation) sources follow one another in order.
+/// Opens, checks and mixes the shards. Throws UserError on a missing or foreign shard or on shards
+/// of different tokenizers. With `weights` ignored (validation) sources follow one another in
+/// order.
 enum class LoaderOrder { Shuffled, Sequential };
 std::unique_ptr<Loader> open_loader(const std::vector<std::string>& sources, int64_t seq_len,
                                     bool document_mask, uint64_t seed, LoaderOrder order);

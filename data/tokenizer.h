@@ -30,9 +30,21 @@ class Tokenizer {
   virtual std::string kind() const = 0;
   /// The file's bytes, to be copied into checkpoints ("" for the byte tokenizer).
   virtual const std::string& model_bytes() const = 0;
+  /// UTF-8 bytes of text that one token stands for, 0 for control tokens.
+  virtual int32_t token_bytes(int32_t id) const;
+  /// The token spelt exactly like this, -1 where there is none.
+  virtual int32_t find_piece(std::string_view piece) const;
   /// hash_hex of kind and model bytes.
   std::string hash() const;
 };
+
+/// Ids of the symbols "<r0>", "<r1>", ... that a tokenizer was trained with for generated tasks
+/// (`pivot tokenizer train --reserved N`), in that order; empty where it has none.
+std::vector<int32_t> reserved_symbols(const Tokenizer& tokenizer);
+std::string reserved_symbol_name(int64_t index);
+
+/// Writes tokenizer.model or tokenizer.bytes into `directory`, where load_tokenizer() finds it.
+void save_tokenizer(const Tokenizer& tokenizer, const std::string& directory);
 
 /// "bytes", or a path: a SentencePiece model file, or a directory that holds tokenizer.model or
 /// tokenizer.bytes (run, checkpoint). Throws UserError naming what was looked for.
@@ -44,15 +56,17 @@ std::unique_ptr<Tokenizer> make_tokenizer(const std::string& kind, std::string m
 class StreamDecoder {
  public:
   explicit StreamDecoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
-  /// The text that became certain with this id.
+  /// The text that became certain with this id. Bytes that can no longer become a character come
+  /// out as U+FFFD.
   std::string push(int32_t id);
   /// What is still held back, invalid bytes replaced by U+FFFD.
   std::string finish();
 
  private:
   const Tokenizer& tokenizer_;
-  std::vector<int32_t> ids_;
-  size_t emitted_ = 0;  // bytes of the decoded text given out
+  std::vector<int32_t> ids_;  // the last id given out entirely, and those after it
+  size_t decoded_ = 0;        // bytes of decode(ids_) that went to `held_`
+  std::string held_;          // begins a character
 };
 
 }  // namespace pivot
