@@ -36,6 +36,12 @@ constexpr size_t scratch_size(DType dtype, int64_t count) {
   return (static_cast<size_t>(count) * dtype_bytes(dtype) + 63) / 64 * 64;
 }
 
+/// Throws BugError unless the tensor holds activations or weights: F32 or BF16.
+inline void expect_real(const Tensor& tensor, const char* name) {
+  PIVOT_CHECK(tensor.dtype == DType::F32 || tensor.dtype == DType::BF16,
+              "{} is {}, F32 or BF16 expected", name, dtype_name(tensor.dtype));
+}
+
 /// scratch_bytes(args, workers) where the op has it, else 0.
 template <class Args>
 size_t declared_scratch(const Args& args, int workers) {

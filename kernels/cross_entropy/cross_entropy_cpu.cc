@@ -153,6 +153,7 @@ void check(const LinearCrossEntropy& a) {
               "x must be (N, C) and w (V, C), are {}, {}", to_string(a.x.shape),
               to_string(a.w.shape));
   const int64_t rows = a.x.dim(0);
+  expect_real(a.x, "x");
   expect(a.w, a.x.dtype, {a.w.dim(0), a.x.dim(1)}, "w");
   expect(a.loss, DType::F32, {rows}, "loss");
   expect(a.targets, DType::I32, {rows}, "targets");

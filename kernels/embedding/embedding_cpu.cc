@@ -21,6 +21,7 @@ void check(const EmbeddingForward& a) {
   PIVOT_CHECK(a.table.shape.rank == 2, "table must be (V, C), is {}", to_string(a.table.shape));
   PIVOT_CHECK(a.tokens.shape.rank == 1, "tokens must be (N), is {}", to_string(a.tokens.shape));
   expect(a.tokens, DType::I32, a.tokens.shape, "tokens");
+  expect_real(a.table, "table");
   expect(a.y, a.table.dtype, {a.tokens.dim(0), a.table.dim(1)}, "y");
 }
 
@@ -46,6 +47,7 @@ void check(const EmbeddingBackward& a) {
   PIVOT_CHECK(a.tokens.shape.rank == 1, "tokens must be (N), is {}", to_string(a.tokens.shape));
   expect(a.tokens, DType::I32, a.tokens.shape, "tokens");
   expect(a.dtable, DType::F32, a.dtable.shape, "dtable");
+  expect_real(a.dy, "dy");
   expect(a.dy, a.dy.dtype, {a.tokens.dim(0), a.dtable.dim(1)}, "dy");
 }
 

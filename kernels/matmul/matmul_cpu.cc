@@ -50,6 +50,7 @@ void check(const MatmulForward& a) {
   PIVOT_CHECK(a.x.shape.rank == 2 && a.w.shape.rank == 2,
               "x must be (N, I) and w (O, I), are {}, {}", to_string(a.x.shape),
               to_string(a.w.shape));
+  expect_real(a.x, "x");
   const int64_t rows = a.x.dim(0);
   const int64_t outputs = a.w.dim(0);
   expect(a.w, a.x.dtype, {outputs, a.x.dim(1)}, "w");
@@ -109,6 +110,7 @@ void check(const MatmulBackward& a) {
   const int64_t rows = a.x.dim(0);
   const int64_t inputs = a.x.dim(1);
   const int64_t outputs = a.w.dim(0);
+  expect_real(a.x, "x");
   expect(a.w, a.x.dtype, {outputs, inputs}, "w");
   expect(a.dy, a.x.dtype, {rows, outputs}, "dy");
   expect(a.dw, DType::F32, {outputs, inputs}, "dw");

@@ -15,6 +15,7 @@ int64_t tasks_of(const QkNormBackward& a) {
 void check_heads(const Tensor& qkv, int heads, int kv_heads) {
   PIVOT_CHECK(qkv.shape.rank == 3, "qkv must be (N, H + 2 G, D), is {}", to_string(qkv.shape));
   PIVOT_CHECK(heads > 0 && kv_heads > 0, "heads {}, kv_heads {}", heads, kv_heads);
+  expect_real(qkv, "qkv");
   expect(qkv, qkv.dtype, {qkv.dim(0), heads + 2 * int64_t{kv_heads}, qkv.dim(2)}, "qkv");
 }
 

@@ -16,6 +16,7 @@ int64_t tasks_of(const RmsNormBackward& a) {
 
 void check(const RmsNormForward& a) {
   PIVOT_CHECK(a.x.shape.rank == 2, "x must be (N, C), is {}", to_string(a.x.shape));
+  expect_real(a.x, "x");
   expect(a.y, a.x.dtype, a.x.shape, "y");
   expect(a.rstd, DType::F32, {a.x.dim(0)}, "rstd");
   expect(a.weight, a.x.dtype, {a.x.dim(1)}, "weight");
@@ -48,6 +49,7 @@ void rmsnorm_forward_cpu(const RmsNormForward& a, Context& ctx) {
 
 void check(const RmsNormBackward& a) {
   PIVOT_CHECK(a.x.shape.rank == 2, "x must be (N, C), is {}", to_string(a.x.shape));
+  expect_real(a.x, "x");
   expect(a.dx, a.x.dtype, a.x.shape, "dx");
   expect(a.dy, a.x.dtype, a.x.shape, "dy");
   expect(a.weight, a.x.dtype, {a.x.dim(1)}, "weight");

@@ -23,6 +23,7 @@ void rotate(float* head, const float* cosine, const float* sine, int64_t half) {
 
 void check(const Rope& a) {
   PIVOT_CHECK(a.qkv.shape.rank == 3, "qkv must be (N, H + 2 G, D), is {}", to_string(a.qkv.shape));
+  expect_real(a.qkv, "qkv");
   const int64_t rows = a.qkv.dim(0);
   const int64_t width = a.qkv.dim(2);
   PIVOT_CHECK(a.heads > 0 && a.kv_heads > 0 && width % 2 == 0, "heads {}, kv_heads {}, D {}",

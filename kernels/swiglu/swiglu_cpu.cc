@@ -15,6 +15,7 @@ int64_t rows_per_task(int64_t width) {
 
 void check(const SwigluForward& a) {
   PIVOT_CHECK(a.y.shape.rank == 2, "y must be (N, F), is {}", to_string(a.y.shape));
+  expect_real(a.y, "y");
   expect(a.gate_up, a.y.dtype, {a.y.dim(0), 2, a.y.dim(1)}, "gate_up");
 }
 
@@ -40,6 +41,7 @@ void swiglu_forward_cpu(const SwigluForward& a, Context& ctx) {
 
 void check(const SwigluBackward& a) {
   PIVOT_CHECK(a.dy.shape.rank == 2, "dy must be (N, F), is {}", to_string(a.dy.shape));
+  expect_real(a.dy, "dy");
   expect(a.gate_up, a.dy.dtype, {a.dy.dim(0), 2, a.dy.dim(1)}, "gate_up");
   expect(a.dgate_up, a.dy.dtype, {a.dy.dim(0), 2, a.dy.dim(1)}, "dgate_up");
 }

@@ -1,0 +1,365 @@
+/// What the generated tests do not cover: gradients of ops with unusual argument names, aliasing,
+/// optional operands, several steps, and the mathematics of the rotary embedding.
+
+#include <numbers>
+
+#include "kernels/adamw/adamw_ref.h"
+#include "kernels/cross_entropy/cross_entropy_ref.h"
+#include "kernels/embedding/embedding_ref.h"
+#include "kernels/matmul/matmul_ref.h"
+#include "kernels/qk_norm/qk_norm_ref.h"
+#include "kernels/rope/rope_ref.h"
+#include "kernels/swiglu/swiglu_ref.h"
+#include "tests/kernels/op_harness.h"
+
+namespace pivot::test {
+
+TEST_CASE("the cross-entropy reference against central differences") {
+  using Ref = ref::LinearCrossEntropyRef;
+  for (const ref::OpCase& c : Ref::cases()) {
+    if (c.values == ref::Values::Large || c.dims.n == 0 || c.dims.v > 1000) continue;
+    INFO(c.name);
+    const ref::ValueMap<double> before = exact_values<Ref>(c);
+    ref::ValueMap<double> after = before;
+    Ref::run(c, after);
+    for (const char* name : {"x", "w"}) {
+      std::vector<double> gradient = after.at(std::string("d") + name);
+      if (*name == 'w') {
+        for (size_t i = 0; i < gradient.size(); ++i) gradient[i] -= before.at("dw")[i];
+      }
+      const auto loss = [&](const std::vector<double>& x) {
+        ref::ValueMap<double> t = before;
+        t[name] = x;
+        Ref::run(c, t);
+        double total = 0;
+        for (const double l : t["loss"]) total += static_cast<double>(Ref::kScale) * l;
+        return total;
+      };
+      const GradientCheck result = check_gradient(name, before.at(name), gradient, loss, 16);
+      INFO(result.message);
+      CHECK(result.ok);
+    }
+  }
+}
+
+TEST_CASE("the qk_norm reference against central differences") {
+  using Ref = ref::QkNormBackwardRef;
+  for (const ref::OpCase& c : Ref::cases()) {
+    if (c.values == ref::Values::Large || c.dims.n == 0) continue;
+    INFO(c.name);
+    const ref::ValueMap<double> before = exact_values<Ref>(c);
+    ref::ValueMap<double> after = before;
+    Ref::run(c, after);
+    for (const std::string name : {"qkv", "q_weight", "k_weight"}) {
+      std::vector<double> gradient = after.at("d" + name);
+      for (size_t i = 0; name != "qkv" && i < gradient.size(); ++i) {
+        gradient[i] -= before.at("d" + name)[i];
+      }
+      const auto loss = [&](const std::vector<double>& x) {
+        ref::ValueMap<double> t = before;
+        t[name] = x;
+        ref::QkNormForwardRef::run(c, t);
+        double total = 0;
+        for (size_t i = 0; i < t["out"].size(); ++i) total += before.at("dqkv")[i] * t["out"][i];
+        return total;
+      };
+      const GradientCheck result = check_gradient(name, before.at(name), gradient, loss, 24);
+      INFO(result.message);
+      CHECK(result.ok);
+    }
+  }
+}
+
+namespace {
+
+/// The op's fp32 output after a run on the CPU.
+template <class Ref>
+std::vector<float> output(const ref::OpCase& c, const ref::TensorMap& tensors,
+                          const std::string& name) {
+  TestContext context(size_t{1} << 26, 2);
+  Ref::call(c, tensors, context);
+  const Tensor& t = tensors.at(name);
+  return {t.as<float>(), t.as<float>() + t.count()};
+}
+
+}  // namespace
+
+TEST_CASE("matmul: residual may be y itself, bias and residual may be absent") {
+  using Ref = ref::MatmulForwardRef;
+  for (const ref::OpCase& c : Ref::cases()) {
+    for (const bool bias : {false, true}) {
+      for (const bool residual : {false, true}) {
+        INFO(c.name << ", bias " << bias << ", residual " << residual);
+        ref::ValueMap<double> values = case_values<Ref>(c);
+        Buffers buffers = make_buffers(Ref::operands(c), values);
+        ref::TensorMap tensors = tensors_of(buffers);
+        if (!bias) {
+          values.erase("bias");
+          tensors.erase("bias");
+        }
+        if (!residual) {
+          values.erase("residual");
+          tensors.erase("residual");
+        } else {
+          tensors["y"] = tensors["residual"];
+        }
+        ref::ValueMap<ref::Enclosed> want = enclosed(values);
+        Ref::run(c, want);
+        const std::vector<float> got = output<Ref>(c, tensors, "y");
+        const Comparison result = compare("y", tensors.at("y").shape, got.data(), want.at("y"));
+        INFO(result.message);
+        CHECK(result.ok);
+      }
+    }
+  }
+}
+
+TEST_CASE("matmul: with few rows a row's bits do not depend on the others") {
+  using Ref = ref::MatmulForwardRef;
+  const ref::OpCase all{"sixteen", {.n = 16, .i = 100, .o = 203}};
+  Buffers buffers = make_buffers(Ref::operands(all), case_values<Ref>(all));
+  const ref::TensorMap tensors = tensors_of(buffers);
+  const std::vector<float> together = output<Ref>(all, tensors, "y");
+  for (int64_t n = 0; n < 16; ++n) {
+    ref::TensorMap one = tensors;
+    for (const char* name : {"x", "y", "residual"}) one[name] = tensors.at(name).rows(n, n + 1);
+    const ref::OpCase row{"row", {.n = 1, .i = 100, .o = 203}};
+    const std::vector<float> alone = output<Ref>(row, one, "y");
+    CHECK(std::equal(alone.begin(), alone.end(), together.begin() + n * 203));
+  }
+}
+
+TEST_CASE("matmul backward: dx may be absent") {
+  using Ref = ref::MatmulBackwardRef;
+  const ref::OpCase c = Ref::cases().front();
+  Buffers with = make_buffers(Ref::operands(c), case_values<Ref>(c));
+  Buffers without = make_buffers(Ref::operands(c), case_values<Ref>(c));
+  ref::TensorMap tensors = tensors_of(without);
+  tensors.erase("dx");
+  CHECK(output<Ref>(c, tensors_of(with), "dw") == output<Ref>(c, tensors, "dw"));
+}
+
+TEST_CASE("swiglu backward in place gives the same bits") {
+  using Ref = ref::SwigluBackwardRef;
+  const ref::OpCase c{"in place", {.n = 4, .f = 77}};
+  Buffers apart = make_buffers(Ref::operands(c), case_values<Ref>(c));
+  Buffers together = make_buffers(Ref::operands(c), case_values<Ref>(c));
+  const std::vector<float> want = output<Ref>(c, tensors_of(apart), "dgate_up");
+  ref::TensorMap tensors = tensors_of(together);
+  tensors["dgate_up"] = tensors["gate_up"];
+  CHECK(output<Ref>(c, tensors, "dgate_up") == want);
+}
+
+TEST_CASE("cross-entropy: loss alone has the same bits, ignored rows are exact zeros") {
+  using Ref = ref::LinearCrossEntropyRef;
+  const ref::OpCase c{"loss", {.n = 30, .c = 12, .v = 50}};
+  Buffers full = make_buffers(Ref::operands(c), case_values<Ref>(c));
+  const ref::TensorMap tensors = tensors_of(full);
+  ref::TensorMap loss_only = tensors;
+  loss_only.erase("dx");
+  loss_only.erase("dw");
+  const std::vector<float> alone = output<Ref>(c, loss_only, "loss");
+  CHECK(output<Ref>(c, tensors, "loss") == alone);
+  const float* dx = tensors.at("dx").as<float>();
+  for (int64_t n = 2; n < 30; n += 3) {
+    CHECK(alone[static_cast<size_t>(n)] == 0.0F);
+    CHECK(std::all_of(dx + n * 12, dx + (n + 1) * 12, [](float g) { return g == 0.0F; }));
+  }
+
+  // All targets ignored: nothing is added anywhere.
+  Buffers idle = make_buffers(Ref::operands(c), case_values<Ref>(c));
+  write_values(idle.at("targets"), DType::I32, std::vector<double>(30, kIgnoreTarget));
+  const ref::TensorMap quiet = tensors_of(idle);
+  const Tensor& dw = quiet.at("dw");
+  const std::vector<float> before(dw.as<float>(), dw.as<float>() + dw.count());
+  CHECK(output<Ref>(c, quiet, "dw") == before);
+  CHECK(output<Ref>(c, quiet, "loss") == std::vector<float>(30, 0.0F));
+}
+
+TEST_CASE("tokens and targets outside the vocabulary are refused") {
+  using Embed = ref::EmbeddingForwardRef;
+  const ref::OpCase c = Embed::cases().front();
+  for (const double bad : {-1.0, static_cast<double>(c.dims.v)}) {
+    Buffers buffers = make_buffers(Embed::operands(c), case_values<Embed>(c));
+    write_values(buffers.at("tokens"), DType::I32, {bad});
+    CHECK_THROWS_AS(run_twin<Embed>(c, buffers, 2), BugError);
+  }
+  using Loss = ref::LinearCrossEntropyRef;
+  const ref::OpCase l = Loss::cases().front();
+  for (const double bad : {-2.0, static_cast<double>(l.dims.v)}) {
+    Buffers buffers = make_buffers(Loss::operands(l), case_values<Loss>(l));
+    write_values(buffers.at("targets"), DType::I32, {bad});
+    CHECK_THROWS_AS(run_twin<Loss>(l, buffers, 2), BugError);
+  }
+}
+
+TEST_CASE("adamw: ten steps stay with an fp64 loop, and the bf16 copy is the rounded parameter") {
+  constexpr int64_t kCount = 1000;
+  std::vector<float> param(kCount), m(kCount), v(kCount), grad(kCount), decay = {0.1F, 0.0F};
+  std::vector<int64_t> segment_end = {400, kCount};
+  std::vector<BFloat16> copy(kCount);
+  const Philox random(5, Stream::Test);
+  for (size_t i = 0; i < kCount; ++i) param[i] = static_cast<float>(random.normal(i));
+  std::vector<double> p(param.begin(), param.end()), dm(kCount), dv(kCount);
+  TestContext context;
+  for (int64_t step = 1; step <= 10; ++step) {
+    for (size_t i = 0; i < kCount; ++i) {
+      grad[i] = static_cast<float>(random.normal(static_cast<uint64_t>(step) * kCount + i));
+    }
+    adamw({.param = view(param.data(), {kCount}),
+           .m = view(m.data(), {kCount}),
+           .v = view(v.data(), {kCount}),
+           .grad = view(grad.data(), {kCount}),
+           .copy_bf16 = view(copy.data(), {kCount}),
+           .segment_end = view(segment_end.data(), {2}),
+           .decay = view(decay.data(), {2}),
+           .lr = 1e-2F,
+           .beta1 = 0.9F,
+           .beta2 = 0.99F,
+           .eps = 1e-8F,
+           .grad_scale = 0.25F,
+           .step = step},
+          context);
+    for (size_t i = 0; i < kCount; ++i) {
+      const double g = 0.25 * static_cast<double>(grad[i]);
+      dm[i] = 0.9 * dm[i] + 0.1 * g;
+      dv[i] = 0.99 * dv[i] + 0.01 * g * g;
+      const double mean = dm[i] / (1 - std::pow(0.9, step));
+      const double square = dv[i] / (1 - std::pow(0.99, step));
+      p[i] -= 1e-2 * (mean / (std::sqrt(square) + 1e-8) + (i < 400 ? 0.1 : 0.0) * p[i]);
+    }
+  }
+  for (size_t i = 0; i < kCount; ++i) {
+    // Ten steps of at most lr, each with a few roundings and beta1's own rounding to fp32.
+    REQUIRE(std::abs(static_cast<double>(param[i]) - p[i]) <=
+            10 * 2e-7 * std::max(1.0, std::abs(p[i])));
+    REQUIRE(copy[i].bits == to_bfloat16(param[i]).bits);
+  }
+}
+
+namespace {
+
+/// One row with one query and one key head at `position`, rotated.
+std::vector<float> rotated(std::vector<float> qkv, int position, RopeDirection direction) {
+  const auto width = static_cast<int64_t>(qkv.size()) / 3;
+  std::vector<float> frequencies = rope_frequencies(static_cast<int>(width), 10000, {});
+  int32_t at = position;
+  TestContext context;
+  rope({.qkv = view(qkv.data(), {1, 3, width}),
+        .positions = view(&at, {1}),
+        .frequencies = view(frequencies.data(), {width / 2}),
+        .heads = 1,
+        .kv_heads = 1,
+        .direction = direction},
+       context);
+  return qkv;
+}
+
+}  // namespace
+
+TEST_CASE("rope: backward undoes forward, values stay, scores depend on the distance") {
+  constexpr size_t kWidth = 64;
+  std::vector<float> x(3 * kWidth);
+  const Philox random(6, Stream::Test);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(random.normal(i));
+  for (const int position : {0, 1, 77, 4095, 500000}) {
+    const std::vector<float> there = rotated(x, position, RopeDirection::Forward);
+    const std::vector<float> back = rotated(there, position, RopeDirection::Backward);
+    // Two rotations of three roundings each, of numbers up to |(a, b)|.
+    for (size_t i = 0; i < x.size(); ++i) REQUIRE(std::abs(back[i] - x[i]) < 12 * 0x1p-24 * 8);
+    CHECK(std::equal(x.begin() + 2 * kWidth, x.end(), there.begin() + 2 * kWidth));
+  }
+  const auto score = [&](int query, int key) {
+    const std::vector<float> q = rotated(x, query, RopeDirection::Forward);
+    const std::vector<float> k = rotated(x, key, RopeDirection::Forward);
+    double dot = 0;
+    for (size_t i = 0; i < kWidth; ++i) {
+      dot += static_cast<double>(q[i]) * static_cast<double>(k[kWidth + i]);
+    }
+    return dot;
+  };
+  // Angles up to 1000 carry 2^-15 of fp32 rounding each.
+  CHECK(score(17, 5) == Approx(score(12, 0)).margin(1e-3));
+  CHECK(score(1000, 900) == Approx(score(100, 0)).margin(1e-2));
+  CHECK(std::abs(score(17, 5) - score(18, 5)) > 0.1);
+}
+
+TEST_CASE("rope frequencies: none, linear and llama3") {
+  const auto plain = rope_frequencies(8, 10000, {});
+  REQUIRE(plain.size() == 4);
+  CHECK(plain[0] == 1.0F);
+  CHECK(plain[1] == Approx(0.1));
+  CHECK(plain[2] == Approx(0.01));
+  RopeScaling linear;
+  linear.type = "linear";
+  linear.factor = 4;
+  CHECK(rope_frequencies(8, 10000, linear)[1] == Approx(0.025));
+
+  // Llama 3.1 (theta 500000, factor 8, 1 to 4, 8192), by wavelength.
+  RopeScaling llama;
+  llama.type = "llama3";
+  llama.factor = 8;
+  const auto scaled = rope_frequencies(128, 500000, llama);
+  int kept = 0, stretched = 0, blended = 0;
+  for (int i = 0; i < 64; ++i) {
+    const double base = std::exp(-std::log(500000.0) * i / 64);
+    const double turns = 8192 * base / (2 * std::numbers::pi);  // inside the original context
+    double want = base / 8;
+    if (turns > 4) {
+      want = base;
+      ++kept;
+    } else if (turns < 1) {
+      ++stretched;
+    } else {
+      const double smooth = (turns - 1) / 3;
+      want = base * (smooth + (1 - smooth) / 8);
+      ++blended;
+    }
+    CHECK(static_cast<double>(scaled[static_cast<size_t>(i)]) == Approx(want).epsilon(1e-6));
+  }
+  CHECK(kept > 20);
+  CHECK(blended > 3);
+  CHECK(stretched > 20);
+
+  RopeScaling unknown;
+  unknown.type = "yarn";
+  CHECK_THROWS_WITH(rope_frequencies(8, 10000, unknown), ContainsSubstring("'yarn'"));
+  llama.low_freq_factor = 5;
+  CHECK_THROWS_AS(rope_frequencies(8, 10000, llama), UserError);
+}
+
+namespace {
+
+/// An op that takes 128 bytes of scratch and declares `declared` of them.
+struct Greedy {
+  size_t declared;
+};
+void check(const Greedy&) {}
+Cost cost(const Greedy&) {
+  return {};
+}
+size_t scratch_bytes(const Greedy& a, int) {
+  return a.declared;
+}
+void greedy_cpu(const Greedy&, Context& ctx) {
+  const Arena::Scope scope = ctx.scratch.scope();
+  ctx.scratch.tensor(DType::U8, {128});
+}
+constexpr Op<Greedy> kGreedy{"greedy", &greedy_cpu, nullptr};
+constexpr Op<Greedy> kAbsent{"absent", nullptr, nullptr};
+
+}  // namespace
+
+TEST_CASE("an op without a kernel is refused by name, and so is one beyond its scratch") {
+  TestContext context(1024, 1);
+  CHECK_NOTHROW(kGreedy({128}, context));
+  TestContext fresh(1024, 1);
+  CHECK_THROWS_WITH(kGreedy({64}, fresh), ContainsSubstring("greedy took 128 bytes"));
+  CHECK_THROWS_WITH(kAbsent({0}, context), ContainsSubstring("absent: no kernel for cpu"));
+  TestContext plan(0, 1, {Device::Kind::Plan, 0});
+  kGreedy({100}, plan);
+  CHECK(plan.arena.peak() == 128);
+  CHECK(plan.arena.used() == 0);
+}
+
+}  // namespace pivot::test
