@@ -20,7 +20,14 @@ void dense_block(const Row& row, const Extent& extent, const Workspace& work, in
   const int64_t end = std::min(row.length, (block + 1) * kBlockTokens);
   for (int64_t token = block * kBlockTokens; token < end; token += kPageTokens) {
     const int64_t count = std::min(kPageTokens, end - token);
-    score_page(row.query(g * extent.group), extent.group, row.keys(g, token), d, weights.data());
+    // The range may go on in the next block, which this thread is then likely to take.
+    const bool more = token + kPageTokens < row.length;
+    score_page({.scores = weights.data(),
+                .queries = row.query(g * extent.group),
+                .k_page = row.keys(g, token),
+                .next = more ? row.keys(g, token + kPageTokens) : nullptr,
+                .rows = extent.group,
+                .head_dim = d});
     for (int64_t r = 0; r < extent.group; ++r) {
       const int64_t slot = first_slot + r * extent.slots;
       float* scores = weights.data() + r * kPageTokens;
@@ -35,6 +42,7 @@ void dense_block(const Row& row, const Extent& extent, const Workspace& work, in
                 .weights = weights.data(),
                 .weight_stride = kPageTokens,
                 .v = row.values(g, token),
+                .next = more ? row.values(g, token + kPageTokens) : nullptr,
                 .rows = extent.group,
                 .count = count,
                 .head_dim = d});

@@ -8,6 +8,7 @@ namespace pivot::decode {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr int64_t kLineFloats = 16;  // of a cache line
 
 // Range of blocks of one part.
 struct Range {
@@ -99,8 +100,13 @@ class PartScan {
 
   void scan_page(int64_t token, int64_t count, int64_t first_mass,
                  std::vector<CandidateList>& candidates) {
-    score_page(row_.query(g_ * extent_.group), extent_.group, row_.keys(g_, token),
-               extent_.head_dim, scores_.data());
+    const bool more = token + kPageTokens < row_.length;
+    score_page({.scores = scores_.data(),
+                .queries = row_.query(g_ * extent_.group),
+                .k_page = row_.keys(g_, token),
+                .next = more ? row_.keys(g_, token + kPageTokens) : nullptr,
+                .rows = extent_.group,
+                .head_dim = extent_.head_dim});
     float ranking[kPageTokens];
     for (int64_t r = 0; r < extent_.group; ++r) {
       float* scores = scores_.data() + r * kPageTokens;
@@ -206,7 +212,8 @@ void attend_chunk(const Row& row, const Extent& extent, const Workspace& work, i
         load_page_key(row.keys(g, token), token % kPageTokens, d, key.data());
         weights[j] = score_key(row.query(head), key.data(), d);
       }
-      __builtin_prefetch(row.values(g, token) + token % kPageTokens * d);
+      const float* value = row.values(g, token) + token % kPageTokens * d;
+      for (int64_t c = 0; c < d; c += kLineFloats) __builtin_prefetch(value + c);
     }
     take_scores(partial, weights, count, row.a.scale, d);
     for (int64_t j = 0; j < count; ++j) {
@@ -216,6 +223,7 @@ void attend_chunk(const Row& row, const Extent& extent, const Workspace& work, i
                   .weights = weights + j,
                   .weight_stride = 1,
                   .v = row.values(g, token) + token % kPageTokens * d,
+                  .next = nullptr,
                   .rows = 1,
                   .count = 1,
                   .head_dim = d});

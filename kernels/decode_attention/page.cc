@@ -6,7 +6,6 @@
 #include <limits>
 
 #include "kernels/attention/score_tile.h"
-#include "kernels/attention/tile_product.h"
 #include "kernels/decode_attention/decode_attention.h"
 
 namespace pivot {
@@ -14,9 +13,7 @@ namespace decode {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr int64_t kTilesOfPage = kPageTokens / kTileKeys;
-static_assert(kTilesOfPage * kTileKeys == kPageTokens);
-constexpr int64_t kProductColumns = 8;  // tile_product's granularity
+static_assert(kPageTokens % kTileKeys == 0);
 
 // exp(x) for x <= 0 to 2 ulp, NaN stays NaN; branch-free so that loops over it become vectors.
 inline float exp_nonpositive(float x) {
@@ -38,42 +35,6 @@ inline float exp_nonpositive(float x) {
 }
 
 }  // namespace
-
-void score_page(const float* queries, int64_t rows, const float* k_page, int64_t head_dim,
-                float* scores) {
-  score_rows({.scores = scores,
-              .score_stride = kPageTokens,
-              .queries = queries,
-              .query_stride = head_dim,
-              .rows = rows,
-              .tiles = k_page,
-              .tile_count = kTilesOfPage,
-              .width = static_cast<int>(head_dim)});
-}
-
-void add_values(const AddValues& a) {
-  const int64_t whole = a.head_dim / kProductColumns * kProductColumns;
-  add_tile_product({.c = a.acc,
-                    .c_stride = a.acc_stride,
-                    .a = a.weights,
-                    .a_row = a.weight_stride,
-                    .a_inner = 1,
-                    .b = a.v,
-                    .b_stride = a.head_dim,
-                    .rows = a.rows,
-                    .columns = whole,
-                    .inner = a.count});
-  if (whole == a.head_dim) return;
-  for (int64_t r = 0; r < a.rows; ++r) {
-    for (int64_t j = 0; j < a.count; ++j) {
-      const float weight = a.weights[r * a.weight_stride + j];
-      for (int64_t d = whole; d < a.head_dim; ++d) {
-        float& sum = a.acc[r * a.acc_stride + d];
-        sum = std::fma(weight, a.v[j * a.head_dim + d], sum);
-      }
-    }
-  }
-}
 
 void take_scores(Partial& partial, float* scores, int64_t count, float scale, int64_t head_dim) {
   float top = -kInfinity;

@@ -6,19 +6,27 @@
 namespace pivot::decode {
 
 /// scores (rows, kPageTokens): the page's keys against queries (rows, D), bits of score_tile.h.
-/// Lanes beyond the sequence's end hold numbers of no meaning.
-void score_page(const float* queries, int64_t rows, const float* k_page, int64_t head_dim,
-                float* scores);
+/// Lanes beyond the sequence's end hold numbers of no meaning. `next` is the key page that will be
+/// wanted afterwards, or null.
+struct ScorePage {
+  float* scores;
+  const float* queries;
+  const float* k_page;
+  const float* next;
+  int64_t rows, head_dim;
+};
+void score_page(const ScorePage& a);
 
 /// acc[r] += sum_j weights[r][j] * v[j] over j in [0, count), in the order of j: weights (rows,
 /// ...) with row r at weights + r * weight_stride, v (count, D), row r of acc (D) at acc + r *
-/// acc_stride.
+/// acc_stride. `next` is where the values wanted afterwards lie, or null.
 struct AddValues {
   float* acc;
   int64_t acc_stride;
   const float* weights;
   int64_t weight_stride;
   const float* v;
+  const float* next;
   int64_t rows, count, head_dim;
 };
 void add_values(const AddValues& a);
