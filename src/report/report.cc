@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 
 #include <fmt/format.h>
 
@@ -145,6 +146,17 @@ std::string broken_note(const RunData& run) {
       run.broken_lines == 1 ? "is" : "are", escape(run.broken_where));
 }
 
+// Bytes as people read them.
+Facts readable(Facts facts) {
+  for (auto& [key, value] : facts) {
+    if (!key.starts_with("memory.") || value.empty()) continue;
+    char* end = nullptr;
+    const double bytes = std::strtod(value.c_str(), &end);
+    if (*end == '\0') value = format_bytes(bytes);
+  }
+  return facts;
+}
+
 std::string config_html(const std::string& config) {
   return config.empty() ? "" : "<pre>" + escape(config) + "</pre>\n";
 }
@@ -160,7 +172,7 @@ std::string render_run(const RunData& run) {
   body += section("Evaluation", evaluation_section(run));
   body += section("Summary", key_value_table(run.summary));
   body += section("Samples", samples_html(run.samples));
-  body += section("Machine and model", key_value_table(run.facts));
+  body += section("Machine and model", key_value_table(readable(run.facts)));
   body += section("Events", notes_html(run.notes));
   body += section("Configuration", config_html(run.config));
   return document(run.name + " · Pivot", body);

@@ -16,8 +16,8 @@ namespace {
 
 EvalOptions good() {
   EvalOptions o;
-  o.model = "m";
-  o.data = {"d"};
+  o.model = "a-model";
+  o.data = {"a-shard"};
   return o;
 }
 
