@@ -1,0 +1,60 @@
+#pragma once
+/// What a command that generates text works with: model, tokenizer and engine from one set of
+/// options.
+
+#include <memory>
+#include <string>
+
+#include "data/tokenizer.h"
+#include "src/decode/engine.h"
+#include "src/decode/loaded_model.h"
+
+namespace pivot {
+
+struct SessionOptions {
+  std::string model;
+  std::string attn;
+  std::string prefill;
+  int64_t context = 0;
+  int threads = 0;
+
+  template <class V>
+  void visit(V&& v) {
+    v("model", model, "checkpoint, run directory or directory of checkpoints");
+    v("attn", attn, "attention of the decoding steps; empty takes what the model was trained with");
+    v("prefill", prefill, "attention of the prompt; empty takes the one of the decoding steps");
+    v("context", context, "longest text in tokens, prompt included; 0 takes the model's");
+    v("threads", threads, "CPU threads; 0 takes all");
+  }
+};
+
+class Session {
+ public:
+  /// Throws UserError when no model is named, and as LoadedModel and Engine do.
+  Session(const SessionOptions& options, int max_sequences);
+
+  Engine& engine() { return *engine_; }
+  const Tokenizer& tokenizer() const { return *tokenizer_; }
+  const LoadedModel& model() const { return model_; }
+  /// Canonical specs in use.
+  std::string attention() const;
+  std::string prefill_attention() const;
+  /// "trained with topk:1%; prompt topk:1%, decoding topk:1%".
+  std::string describe_attention() const;
+
+  /// Other attention from now on; all sequences end. "" as in SessionOptions.
+  void set_attention(const std::string& attn, const std::string& prefill);
+  /// Mean kept mass over the layers so far.
+  double kept_mass() const;
+
+ private:
+  int64_t context_;
+  int max_sequences_;
+  ThreadPool pool_;
+  LoadedModel model_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::vector<AttentionPolicy> step_, prompt_;
+  std::unique_ptr<Engine> engine_;
+};
+
+}  // namespace pivot
