@@ -15,20 +15,25 @@ namespace {
 constexpr double kWidth = 560;
 constexpr double kBarHeight = 16, kRowHeight = 26;
 
+// "0.9831 ± 0.0057 (n 512)"
+std::string value_text(const Bar& bar) {
+  std::string text = std::isfinite(bar.value) ? fmt::format("{:.4f}", bar.value) : "none";
+  if (bar.error > 0) text += fmt::format(" ± {:.4f}", bar.error);
+  return bar.note.empty() ? text : text + "  " + bar.note;
+}
+
 void draw_bar(SvgCanvas& canvas, const Bar& bar, const Axis& x, const PlotArea& area, double top) {
   const double value =
       std::isfinite(bar.value) ? std::clamp(bar.value, x.low(), x.high()) : x.low();
   const double from = x.pixel(x.low());
   const double to = x.pixel(value);
   canvas.text(area.left - 8, top + 12.5, bar.label, "end", "label");
-  const std::string number = std::isfinite(bar.value) ? fmt::format("{:.4g}", bar.value) : "none";
-  const std::string full = bar.error > 0 ? fmt::format("{} ± {:.2g}", number, bar.error) : number;
   canvas.raw(
       fmt::format("<rect class=\"f{}\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\"><title>{}: {}"
                   "</title></rect>\n",
                   bar.color % kPaletteSize, coordinate(from), coordinate(top),
                   coordinate(std::max(to - from, 0.5)), coordinate(kBarHeight), escape(bar.label),
-                  escape(full)));
+                  escape(value_text(bar))));
   if (bar.error > 0 && std::isfinite(bar.value)) {
     const double low = x.pixel(std::clamp(bar.value - bar.error, x.low(), x.high()));
     const double high = x.pixel(std::clamp(bar.value + bar.error, x.low(), x.high()));
@@ -37,8 +42,7 @@ void draw_bar(SvgCanvas& canvas, const Bar& bar, const Axis& x, const PlotArea& 
     canvas.line(low, middle - 4, low, middle + 4, "error");
     canvas.line(high, middle - 4, high, middle + 4, "error");
   }
-  canvas.text(area.right + 8, top + 12.5, bar.note.empty() ? full : full + "  " + bar.note, "start",
-              "label");
+  canvas.text(area.right + 8, top + 12.5, value_text(bar), "start", "label");
 }
 
 }  // namespace
@@ -46,10 +50,10 @@ void draw_bar(SvgCanvas& canvas, const Bar& bar, const Axis& x, const PlotArea& 
 std::string to_svg(const BarPlot& plot) {
   if (plot.bars.empty()) return "";
   PIVOT_CHECK(plot.low < plot.high, "bars from {} to {}", plot.low, plot.high);
-  double label_width = 40, note_width = 90;
+  double label_width = 40, note_width = 60;
   for (const Bar& bar : plot.bars) {
     label_width = std::max(label_width, text_width(bar.label));
-    note_width = std::max(note_width, 95 + text_width(bar.note));
+    note_width = std::max(note_width, text_width(value_text(bar)));
   }
   label_width = std::min(label_width, kWidth / 2);
   const double bottom = 36 + kRowHeight * static_cast<double>(plot.bars.size());

@@ -97,10 +97,9 @@ std::string results_table(const std::vector<EvalRow>& rows) {
     std::vector<std::string>& line = cells.emplace_back();
     line = {row.data, mode_text(row.mode), attention_label(row)};
     for (const char* key : keys) line.push_back(metric_text(row, key));
-    int64_t n = 0;
-    for (const char* key : {"answer_accuracy", "loss"}) {
-      if (row.metrics.count(key) > 0) n = row.metrics.at(key).n;
-    }
+    const auto answers = row.metrics.find("answer_accuracy");
+    const auto counted = answers != row.metrics.end() ? answers : row.metrics.find("loss");
+    const int64_t n = counted != row.metrics.end() ? counted->second.n : 0;
     line.push_back(std::to_string(n));
     line.push_back(row.kept_mass >= 0 ? fmt::format("{:.4f}", row.kept_mass) : "");
     line.push_back(row.against_first);

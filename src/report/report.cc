@@ -75,6 +75,11 @@ Facts headline(const RunData& run) {
   for (const EvalRow& row : run.evals) {
     const auto it = row.metrics.find("answer_accuracy");
     if (it == row.metrics.end() || !row.trained) continue;
+    // Where both paths were measured, the decoder's figure is the headline.
+    const bool decoded_too = std::any_of(run.evals.begin(), run.evals.end(), [&](const EvalRow& r) {
+      return r.trained && r.data == row.data && r.file == row.file && r.mode == "decode";
+    });
+    if (row.mode == "train" && decoded_too) continue;
     out.emplace_back(fmt::format("{}, {}", row.data, row.attention),
                      fmt::format("{:.1f} %", 100 * it->second.value));
   }

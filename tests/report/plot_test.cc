@@ -105,7 +105,7 @@ TEST_CASE("bars are as long as their values", "[report]") {
   CHECK(widths[1] == Approx(widths[0] / 2).margin(0.1));
   CHECK(widths[2] < 1);
   CHECK(count(svg, "class=\"error\"") == 3);  // one bar has an error: a line and two ends
-  CHECK_THAT(svg, ContainsSubstring("0.5 ± 0.1  n 10"));
+  CHECK_THAT(svg, ContainsSubstring("0.5000 ± 0.1000  n 10"));
   CHECK_THAT(svg, ContainsSubstring("topk:1%&lt;"));
 }
 

@@ -96,7 +96,7 @@ TEST_CASE("results of pivot eval become bars, lines and a table", "[report]") {
   const std::string html = render_run(run);
   CHECK_THAT(html, ContainsSubstring("recall: answers right, stepwise decoding"));
   CHECK_THAT(html, ContainsSubstring("topk:k=4, prefill dense (trained)"));
-  CHECK_THAT(html, ContainsSubstring("0.75 ± 0.05"));
+  CHECK_THAT(html, ContainsSubstring("0.7500 ± 0.0500"));
   CHECK_THAT(html, ContainsSubstring("+0.23 ± 0.04 (p = 0.001)"));
   CHECK_THAT(html, ContainsSubstring("text: loss by position, training path"));
   CHECK_THAT(html, ContainsSubstring("98.0 %"));  // headline of the trained attention
