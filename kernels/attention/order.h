@@ -29,11 +29,24 @@ PIVOT_HD constexpr bool is_forced(int32_t key, int32_t document_begin, int32_t q
   return key - document_begin < sink || query - key < recent;
 }
 
-/// Unsigned integer with the order of the score (larger is larger; -0 and +0 are equal): the digits of
-/// a radix select.
+/// Unsigned integer with the order of the score (larger is larger; -0 and +0 are equal): the digits
+/// of a radix select.
 PIVOT_HD constexpr uint32_t ordered_bits(float score) {
   const uint32_t u = std::bit_cast<uint32_t>(score == 0.0F ? 0.0F : score);
   return (u & 0x80000000U) != 0 ? ~u : u | 0x80000000U;
+}
+
+/// Score and index in one integer with the order of the keys: larger ranks first.
+PIVOT_HD constexpr uint64_t rank_key(float score, int32_t index) {
+  return (uint64_t{ordered_bits(score)} << 32) | ~static_cast<uint32_t>(index);
+}
+PIVOT_HD constexpr int32_t rank_index(uint64_t key) {
+  return static_cast<int32_t>(~static_cast<uint32_t>(key));
+}
+/// The score, -0 as +0.
+PIVOT_HD constexpr float rank_score(uint64_t key) {
+  const auto ordered = static_cast<uint32_t>(key >> 32);
+  return std::bit_cast<float>((ordered & 0x80000000U) != 0 ? ordered & 0x7FFFFFFFU : ~ordered);
 }
 
 }  // namespace pivot

@@ -1,48 +1,25 @@
 #include "kernels/attention/tile_product.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "kernels/attention/score_tile.h"
-
-// Compiled with -ffp-contract=fast: a * b + c of vectors becomes one fused operation, which the
-// tests of score bits prove. GCC has no portable spelling of a fused vector operation.
+#include "kernels/attention/vector.h"
 
 namespace pivot {
 namespace {
 
-// Expands to "1" where the machine has a fast fma and to the macro's own name elsewhere.
-#define PIVOT_QUOTE(x) #x
-#define PIVOT_QUOTE_VALUE(x) PIVOT_QUOTE(x)
-constexpr bool kFastFma = PIVOT_QUOTE_VALUE(__FP_FAST_FMAF)[0] == '1';
-
-template <int kLanes>
-struct VectorOf {
-  using Value __attribute__((vector_size(kLanes * 4))) = float;
-  using Memory __attribute__((vector_size(kLanes * 4), aligned(4), may_alias)) = float;
-};
-
-// Lanes of the widest register, from 4 (SSE, NEON) to 16 (AVX-512).
-constexpr int kNativeLanes = __BIGGEST_ALIGNMENT__ / 4;
-
-template <int kLanes>
-[[gnu::always_inline]] inline typename VectorOf<kLanes>::Value fused(
-    float a, typename VectorOf<kLanes>::Value b, typename VectorOf<kLanes>::Value c) {
-  if constexpr (kFastFma) {
-    return a * b + c;
-  } else {
-    for (int l = 0; l < kLanes; ++l) c[l] = std::fma(a, b[l], c[l]);
-    return c;
-  }
-}
+using vector::broadcast;
+using vector::fused;
+using vector::kNativeLanes;
+using vector::load;
+using vector::store;
+using vector::Vector;
 
 enum class Start { Zero, C };
 
-/// kShape of a block: registers of kLanes lanes, kRows x kVectors of them as accumulators.
+/// A block of kRows rows and kVectors registers of kLanes columns, all sums in registers.
 template <int kLanes, int kVectors>
 struct Block {
-  using Value = typename VectorOf<kLanes>::Value;
-  using Memory = typename VectorOf<kLanes>::Memory;
   static constexpr int kColumns = kLanes * kVectors;
 
   template <int kRows, Start kStart>
@@ -51,26 +28,24 @@ struct Block {
     const float* a = p.a + row * a_row;
     const float* b = p.b + column;
     float* c = p.c + row * p.c_stride + column;
-    Value sum[kRows][kVectors];
+    Vector<kLanes> sum[kRows][kVectors];
     for (int r = 0; r < kRows; ++r) {
       for (int v = 0; v < kVectors; ++v) {
-        sum[r][v] = kStart == Start::C
-                        ? Value(*reinterpret_cast<const Memory*>(c + r * p.c_stride + v * kLanes))
-                        : Value{};
+        sum[r][v] = Vector<kLanes>{};
+        if constexpr (kStart == Start::C) sum[r][v] = load<kLanes>(c + r * p.c_stride + v * kLanes);
       }
     }
     for (int64_t i = 0; i < p.inner; ++i, a += p.a_inner, b += p.b_stride) {
-      Value right[kVectors];
-      for (int v = 0; v < kVectors; ++v)
-        right[v] = *reinterpret_cast<const Memory*>(b + v * kLanes);
+      Vector<kLanes> right[kVectors];
+      for (int v = 0; v < kVectors; ++v) right[v] = load<kLanes>(b + v * kLanes);
       for (int r = 0; r < kRows; ++r) {
-        const float left = a[r * a_row];
+        const Vector<kLanes> left = broadcast<kLanes>(a[r * a_row]);
         for (int v = 0; v < kVectors; ++v) sum[r][v] = fused<kLanes>(left, right[v], sum[r][v]);
       }
     }
     for (int r = 0; r < kRows; ++r) {
       for (int v = 0; v < kVectors; ++v) {
-        *reinterpret_cast<Memory*>(c + r * p.c_stride + v * kLanes) = sum[r][v];
+        store<kLanes>(c + r * p.c_stride + v * kLanes, sum[r][v]);
       }
     }
   }

@@ -1,0 +1,272 @@
+#include "kernels/attention/backward_block.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <thread>
+
+#include "kernels/attention/gathered_rows.h"
+#include "kernels/attention/ranks.h"
+#include "kernels/attention/row_math.h"
+#include "kernels/attention/tile_product.h"
+
+namespace pivot::attention {
+namespace {
+
+// A share of kept pairs above 1 in kDenseShare makes a tile dense: a pair costs 4 products of width
+// D either way, about half as much in blocks as by rows of a list.
+constexpr int64_t kDenseShare = 2;
+
+// One query tile against one block of keys.
+struct TileByBlock {
+  const BackwardJob& job;
+  BackwardSpace& space;
+  QueryTile tile;
+  int64_t first_key;  // of the block, in the document
+  int64_t keys;       // of the block that the tile sees
+
+  const AttentionBackward& args() const { return *job.args; }
+  int width() const { return job.geometry.width; }
+  int64_t visible(int64_t row) const { return visible_keys(tile, row, first_key, keys); }
+  // Of the row in (T, H) tensors.
+  int64_t at(int64_t row) const {
+    return (job.document.begin + tile.token(row)) * job.geometry.heads +
+           job.kv_head * job.geometry.group + row / tile.count;
+  }
+};
+
+struct KeptCount {
+  int64_t kept = 0;
+  int64_t visible = 0;
+};
+
+// flags = membership of each visible pair in the kept set, 0 up to the next multiple of 8.
+KeptCount flag_kept(const TileByBlock& t) {
+  BackwardSpace& s = t.space;
+  const RankMode mode = rank_mode(t.args().policy, t.tile.group);
+  const float* ranks =
+      rank_strip(t.args().policy, t.tile, t.first_key, t.keys, s.scores, s.ranks, s.stride);
+  KeptCount total;
+  for (int64_t row = 0; row < t.tile.rows(); ++row) {
+    const int64_t visible = t.visible(row);
+    const float tau = t.args().tau.as<float>()[t.at(row)];
+    const int64_t jcut = t.args().jcut.as<int32_t>()[t.at(row)];
+    const float* rank = ranks + (mode.shared ? row % t.tile.count : row) * s.stride;
+    uint8_t* flags = s.flags + row * s.stride;
+    // Ties at tau are kept up to jcut.
+    const int64_t ties =
+        std::clamp<int64_t>(jcut + 1 - t.job.document.begin - t.first_key, 0, visible);
+    total.kept += flag_at_least(flags, rank, ties, tau);
+    total.kept += flag_above(flags + ties, rank + ties, visible - ties, tau);
+    total.visible += visible;
+    std::fill(flags + visible, flags + round_up(visible, 8), uint8_t{0});
+  }
+  return total;
+}
+
+// scores become probabilities, dscores (dP on entry) become scale * dS; both 0 where not kept.
+void differentiate_rows(const TileByBlock& t) {
+  BackwardSpace& s = t.space;
+  const float scale = t.args().scale;
+  for (int64_t row = 0; row < t.tile.rows(); ++row) {
+    const int64_t visible = t.visible(row);
+    const int64_t padded = round_up(t.keys, kTileKeys);
+    float* p = s.scores + row * s.stride;
+    float* ds = s.dscores + row * s.stride;
+    const uint8_t* flags = s.flags + row * s.stride;
+    const float lse = t.args().lse.as<float>()[t.at(row)];
+    const float delta = t.job.delta[t.at(row)];
+    probability_row(p, p, round_up(visible, kRowStep), scale, lse);
+    for (int64_t i = 0; i < visible; ++i) {
+      const bool kept = flags[i] != 0;
+      ds[i] = kept ? p[i] * (ds[i] - delta) * scale : 0.0F;
+      p[i] = kept ? p[i] : 0.0F;
+    }
+    std::fill(p + visible, p + padded, 0.0F);
+    std::fill(ds + visible, ds + padded, 0.0F);
+  }
+}
+
+// All visible pairs as matrix products; those not kept have weight 0.
+void backward_dense(const TileByBlock& t) {
+  BackwardSpace& s = t.space;
+  const int width = t.width();
+  score_strip(t.tile, t.first_key, t.keys, s.douts, s.value_tiles, width, s.dscores, s.stride);
+  differentiate_rows(t);
+  for_visible_parts(t.tile, t.first_key, t.keys, [&](const Part& part) {
+    const int64_t pairs = part.row * s.stride + part.key;
+    TileProduct p{.c = s.dvalues + part.key * width,
+                  .c_stride = width,
+                  .a = s.scores + pairs,
+                  .a_row = 1,
+                  .a_inner = s.stride,
+                  .b = s.douts + part.row * width,
+                  .b_stride = width,
+                  .rows = part.keys,
+                  .columns = width,
+                  .inner = part.rows};
+    add_tile_product(p);
+    p.c = s.dkeys + part.key * width;
+    p.a = s.dscores + pairs;
+    p.b = s.queries + part.row * width;
+    add_tile_product(p);
+    add_tile_product({.c = s.dqueries + part.row * width,
+                      .c_stride = width,
+                      .a = s.dscores + pairs,
+                      .a_row = s.stride,
+                      .a_inner = 1,
+                      .b = s.keys + part.key * width,
+                      .b_stride = width,
+                      .rows = part.rows,
+                      .columns = width,
+                      .inner = part.keys});
+  });
+}
+
+// Indices and scores of a row's kept keys; returns how many.
+int64_t list_kept(const TileByBlock& t, int64_t row) {
+  BackwardSpace& s = t.space;
+  const uint8_t* flags = s.flags + row * s.stride;
+  const float* scores = s.scores + row * s.stride;
+  const int64_t visible = t.visible(row);
+  int64_t count = 0;
+  for (int64_t group = 0; group < visible; group += 8) {
+    uint64_t bits = 0;
+    std::memcpy(&bits, flags + group, 8);
+    for (; bits != 0; bits &= bits - 1) {
+      const int64_t i = group + std::countr_zero(bits) / 8;
+      s.kept[count] = static_cast<int32_t>(i);
+      s.kept_scores[count++] = scores[i];
+    }
+  }
+  return count;
+}
+
+// The kept pairs alone, row by row.
+void backward_sparse(const TileByBlock& t) {
+  BackwardSpace& s = t.space;
+  const int width = t.width();
+  const float scale = t.args().scale;
+  for (int64_t row = 0; row < t.tile.rows(); ++row) {
+    const int64_t count = list_kept(t, row);
+    if (count == 0) continue;
+    const float lse = t.args().lse.as<float>()[t.at(row)];
+    const float delta = t.job.delta[t.at(row)];
+    const float* query = s.queries + row * width;
+    const float* dout = s.douts + row * width;
+    GatheredRows from{s.values, width, s.kept, count, width};
+    gathered_dots(s.kept_dscores, dout, from);
+    std::fill(s.kept_scores + count, s.kept_scores + round_up(count, kRowStep), 0.0F);
+    probability_row(s.kept_scores, s.kept_scores, round_up(count, kRowStep), scale, lse);
+    for (int64_t i = 0; i < count; ++i) {
+      s.kept_dscores[i] = s.kept_scores[i] * (s.kept_dscores[i] - delta) * scale;
+    }
+    from.rows = s.keys;
+    add_gathered_rows(s.dqueries + row * width, s.kept_dscores, from);
+    ScatteredRows to{s.dvalues, width, s.kept, count, width};
+    add_to_rows(to, s.kept_scores, dout);
+    to.rows = s.dkeys;
+    add_to_rows(to, s.kept_dscores, query);
+  }
+}
+
+// The block's share of dQ, after the share of the block before.
+void store_dqueries(const TileByBlock& t) {
+  const Geometry& g = t.job.geometry;
+  const bool first = t.job.before == nullptr;
+  float* to = t.args().dqkv.as<float>() + t.job.document.begin * g.qkv_stride +
+              g.query_offset(t.job.kv_head * g.group);
+  for (int64_t row = 0; row < t.tile.rows(); ++row) {
+    const float* from = t.space.dqueries + row * g.width;
+    float* out = to + t.tile.token(row) * g.qkv_stride + row / t.tile.count * g.width;
+    if (first) {
+      std::copy(from, from + g.width, out);
+    } else {
+      for (int c = 0; c < g.width; ++c) out[c] += from[c];
+    }
+  }
+}
+
+void backward_tile(const TileByBlock& t, bool block_finite) {
+  BackwardSpace& s = t.space;
+  const AttentionBackward& a = t.args();
+  const Geometry& g = t.job.geometry;
+  const int64_t rows = t.tile.rows();
+  const int64_t begin = t.job.document.begin;
+  const int first_head = t.job.kv_head * g.group;
+  load_rows(t.tile, a.qkv.as<float>() + begin * g.qkv_stride + g.query_offset(first_head),
+            g.qkv_stride, g.width, s.queries);
+  load_rows(t.tile, a.dout.as<float>() + (begin * g.heads + first_head) * g.width,
+            int64_t{g.heads} * g.width, g.width, s.douts);
+  std::fill(s.dqueries, s.dqueries + rows * g.width, 0.0F);
+  score_strip(t.tile, t.first_key, t.keys, s.queries, s.key_tiles, g.width, s.scores, s.stride);
+  const KeptCount count = flag_kept(t);
+  if (count.kept == 0) return;
+  // Weight 0 times a number that is not finite is NaN: then only kept pairs may be touched.
+  const bool finite =
+      block_finite && all_finite(s.queries, rows * g.width) && all_finite(s.douts, rows * g.width);
+  if (finite && count.kept * kDenseShare > count.visible) {
+    backward_dense(t);
+  } else {
+    backward_sparse(t);
+  }
+}
+
+// Packs the block's keys and values; true if all are finite.
+bool load_block(const BackwardJob& job, int64_t first_key, int64_t keys, BackwardSpace& s) {
+  const Geometry& g = job.geometry;
+  const float* from = job.args->qkv.as<float>() + (job.document.begin + first_key) * g.qkv_stride;
+  const float* key = from + g.key_offset(job.kv_head);
+  const float* value = from + g.value_offset(job.kv_head);
+  for (int64_t i = 0; i < keys; i += kTileKeys) {
+    const auto count = static_cast<int>(std::min<int64_t>(kTileKeys, keys - i));
+    pack_key_tile(s.key_tiles + i * g.width, key + i * g.qkv_stride, g.qkv_stride, count, g.width);
+    pack_key_tile(s.value_tiles + i * g.width, value + i * g.qkv_stride, g.qkv_stride, count,
+                  g.width);
+  }
+  for (int64_t i = 0; i < keys; ++i) {
+    std::copy(key + i * g.qkv_stride, key + i * g.qkv_stride + g.width, s.keys + i * g.width);
+    std::copy(value + i * g.qkv_stride, value + i * g.qkv_stride + g.width, s.values + i * g.width);
+  }
+  std::fill(s.dkeys, s.dkeys + keys * g.width, 0.0F);
+  std::fill(s.dvalues, s.dvalues + keys * g.width, 0.0F);
+  return all_finite(s.keys, keys * g.width) && all_finite(s.values, keys * g.width);
+}
+
+// Ends the wait of the next block however this one ends.
+struct Finish {
+  Progress* progress;
+  ~Finish() { progress->finish(); }
+};
+
+}  // namespace
+
+void Progress::wait_for(int64_t tiles) const {
+  while (done_.load(std::memory_order_acquire) < tiles) std::this_thread::yield();
+}
+
+void backward_block(const BackwardJob& job, BackwardSpace& space) {
+  const Finish finish{job.progress};
+  const Geometry& g = job.geometry;
+  const int64_t first_key = job.block * space.block;
+  const int64_t keys = std::min(space.block, job.document.length - first_key);
+  const bool finite = load_block(job, first_key, keys, space);
+  const int64_t tiles = (job.document.length + g.tile_tokens - 1) / g.tile_tokens;
+  for (int64_t index = first_key / g.tile_tokens; index < tiles; ++index) {
+    const QueryTile tile = query_tile(g, job.document, index);
+    const TileByBlock t{job, space, tile, first_key, std::min(keys, tile.end() - first_key)};
+    backward_tile(t, finite);
+    if (job.before != nullptr) job.before->wait_for(index + 1);
+    store_dqueries(t);
+    job.progress->set(index + 1);
+  }
+  float* to = job.args->dqkv.as<float>() + (job.document.begin + first_key) * g.qkv_stride;
+  for (int64_t i = 0; i < keys; ++i, to += g.qkv_stride) {
+    std::copy(space.dkeys + i * g.width, space.dkeys + (i + 1) * g.width,
+              to + g.key_offset(job.kv_head));
+    std::copy(space.dvalues + i * g.width, space.dvalues + (i + 1) * g.width,
+              to + g.value_offset(job.kv_head));
+  }
+}
+
+}  // namespace pivot::attention

@@ -1,0 +1,155 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "kernels/attention/forward_tile.h"
+#include "kernels/attention/gathered_rows.h"
+#include "kernels/attention/ranks.h"
+#include "kernels/attention/row_math.h"
+
+namespace pivot::attention {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+// The kept keys of one selection row, in ascending order of index.
+struct KeptSet {
+  int64_t count;
+  float tau;
+  int32_t jcut;
+};
+
+KeptSet describe(const Survivors& survivors, int64_t count, int64_t token, int64_t begin) {
+  if (count == token + 1) return {count, -kInfinity, static_cast<int32_t>(begin + token)};
+  return {count, rank_score(survivors.last()),
+          static_cast<int32_t>(begin + rank_index(survivors.last()))};
+}
+
+// Scores of the kept keys for `heads` heads of a token, where ranking scores are not scores.
+void gather_scores(const ForwardJob& job, const QueryTile& tile, int64_t first_row, int heads,
+                   int64_t count, ForwardSpace& space) {
+  const Geometry& g = job.geometry;
+  const float* keys =
+      job.args->qkv.as<float>() + job.document.begin * g.qkv_stride + g.key_offset(job.kv_head);
+  for (int64_t i = 0; i < count; i += kTileKeys) {
+    const auto lanes = static_cast<int>(std::min<int64_t>(kTileKeys, count - i));
+    pack_gathered_key_tile(space.gathered_tile, keys, g.qkv_stride, space.kept + i, lanes, g.width);
+    score_rows({.scores = space.kept_scores + i,
+                .score_stride = space.kept_stride,
+                .queries = space.queries + first_row * g.width,
+                .query_stride = tile.count * g.width,
+                .rows = heads,
+                .tiles = space.gathered_tile,
+                .tile_count = 1,
+                .width = g.width});
+  }
+}
+
+// Softmax over the kept keys of one row and the sum of their values.
+bool finish_row(const ForwardJob& job, const QueryTile& tile, int64_t row, float* scores,
+                const KeptSet& set, ForwardSpace& space) {
+  const AttentionForward& a = *job.args;
+  const int width = job.geometry.width;
+  float max = -kInfinity;
+  float sum = 0;
+  float moment = 0;
+  take_in(scores, set.count, a.scale, &max, &sum, a.entropy.present() ? &moment : nullptr, scores);
+  float* values = space.sums + row * width;
+  std::fill(values, values + width, 0.0F);
+  add_gathered_rows(values, scores,
+                    {.rows = job.values,
+                     .stride = width,
+                     .index = space.kept,
+                     .count = set.count,
+                     .width = width});
+  const bool all_kept = set.tau == -kInfinity && set.count == tile.token(row) + 1;
+  const float visible_max = all_kept ? max : space.max[row];
+  const float visible_sum = all_kept ? sum : space.sum[row];
+  return store_row(job, tile.token(row), static_cast<int>(row / tile.count),
+                   {.max = max,
+                    .sum = sum,
+                    .moment = moment,
+                    .lse_visible = a.scale * visible_max + std::log(visible_sum),
+                    .tau = set.tau,
+                    .jcut = set.jcut,
+                    .values = values});
+}
+
+// Finishes the heads of one selection row; returns how many rows are NaN.
+int64_t finish_selection(const ForwardJob& job, const QueryTile& tile, int64_t selection,
+                         Survivors& survivors, ForwardSpace& space) {
+  const RankMode mode = rank_mode(job.args->policy, tile.group);
+  const int heads = mode.shared ? tile.group : 1;
+  const int64_t token = tile.token(selection);
+  if (survivors.nan()) {
+    for (int h = 0; h < heads; ++h) {
+      store_nan_row(job, token, static_cast<int>(selection / tile.count) + h);
+    }
+    return heads;
+  }
+  const int64_t count = survivors.finish();
+  const KeptSet set = describe(survivors, count, token, job.document.begin);
+  const uint64_t* keys = survivors.keys();
+  for (int64_t i = 0; i < count; ++i) {
+    space.kept[i] = rank_index(keys[i]);
+    space.kept_scores[i] = rank_score(keys[i]);
+  }
+  if (mode.differs()) gather_scores(job, tile, selection, heads, count, space);
+  int64_t nan_rows = 0;
+  for (int h = 0; h < heads; ++h) {
+    nan_rows += finish_row(job, tile, selection + h * tile.count,
+                           space.kept_scores + h * space.kept_stride, set, space);
+  }
+  return nan_rows;
+}
+
+// Log-sum-exp over all visible keys, running.
+void take_in_visible(const ForwardJob& job, const QueryTile& tile, int64_t strip, int64_t keys,
+                     ForwardSpace& space) {
+  for (int64_t row = 0; row < tile.rows(); ++row) {
+    const int64_t visible = visible_keys(tile, row, strip, keys);
+    if (visible == 0) continue;
+    take_in(space.scores + row * ForwardSpace::kScoreStride, visible, job.args->scale,
+            space.max + row, space.sum + row, nullptr, nullptr);
+  }
+}
+
+}  // namespace
+
+int64_t forward_topk_tile(const ForwardJob& job, const QueryTile& tile, ForwardSpace& space) {
+  const AttentionForward& a = *job.args;
+  const Geometry& g = job.geometry;
+  const Budget budget = budget_of(a.policy);
+  const RankMode mode = rank_mode(a.policy, tile.group);
+  const int64_t selections = mode.shared ? tile.count : tile.rows();
+  for (int64_t s = 0; s < selections; ++s) {
+    space.lists[s].begin(space.survivors + s * space.room, space.spare, space.room,
+                         budget(tile.token(s) + 1));
+  }
+  std::fill(space.sum, space.sum + tile.rows(), 0.0F);
+  std::fill(space.max, space.max + tile.rows(), -kInfinity);
+  load_rows(
+      tile,
+      a.qkv.as<float>() + job.document.begin * g.qkv_stride + g.query_offset(job.kv_head * g.group),
+      g.qkv_stride, g.width, space.queries);
+  for (int64_t strip = 0; strip < tile.end(); strip += kStripKeys) {
+    const int64_t keys = std::min(kStripKeys, tile.end() - strip);
+    score_strip(tile, strip, keys, space.queries, job.key_tiles + strip * g.width, g.width,
+                space.scores, ForwardSpace::kScoreStride);
+    if (a.lse_visible.present()) take_in_visible(job, tile, strip, keys, space);
+    const float* ranks = rank_strip(a.policy, tile, strip, keys, space.scores, space.ranks,
+                                    ForwardSpace::kScoreStride);
+    for (int64_t s = 0; s < selections; ++s) {
+      const int64_t visible = visible_keys(tile, s, strip, keys);
+      if (visible == 0) continue;
+      space.lists[s].add(ranks + s * ForwardSpace::kScoreStride, visible, strip, space.flags);
+    }
+  }
+  int64_t nan_rows = 0;
+  for (int64_t s = 0; s < selections; ++s) {
+    nan_rows += finish_selection(job, tile, s, space.lists[s], space);
+  }
+  return nan_rows;
+}
+
+}  // namespace pivot::attention
