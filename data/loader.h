@@ -31,22 +31,29 @@ class Loader {
  public:
   virtual ~Loader() = default;
   /// Rows [first_row, first_row + rows) of the run as one batch. Row numbers count over the whole
-  /// run: first_row = sequences consumed so far. Rows are seq_len tokens; the last row of a
-  /// source's epoch may be padded at the end by a document without targets.
+  /// run: first_row = sequences consumed so far. Rows are seq_len tokens; one row of a source's
+  /// epoch, and rows of documents that must be kept whole, may be padded at the end by a document
+  /// without targets (token 0). With document_mask off a row is one document and padding has no
+  /// targets. Safe to call from several threads.
   virtual Batch batch(int64_t first_row, int64_t rows) const = 0;
   virtual int64_t seq_len() const = 0;
   /// Tokens in one epoch over all sources.
   virtual int64_t epoch_tokens() const = 0;
-  /// Rows of one epoch over a single source (validation: rows to see everything once).
+  /// Sum over the sources of the rows of one epoch (validation: rows to see everything once).
   virtual int64_t epoch_rows() const = 0;
   virtual std::string tokenizer_hash() const = 0;
   /// Smallest vocabulary that covers the shards' tokens.
   virtual int64_t vocab() const = 0;
 };
 
-/// Opens, checks and mixes the shards. Throws UserError on a missing or foreign shard or on shards
-/// of different tokenizers. With `weights` ignored (validation) sources follow one another in
-/// order.
+/// Directory of the first shard of `sources`, for load_tokenizer(): shards lie beside a copy of
+/// their tokenizer.
+std::string tokenizer_beside(const std::vector<std::string>& sources);
+
+/// Opens, checks and mixes the shards. Row r of the run belongs to a source by exact proportion of
+/// the weights (data/mixture.h); each source counts its own rows and shuffles anew every epoch.
+/// Throws UserError on a missing or foreign shard or on shards of different tokenizers. With
+/// `weights` ignored (validation) sources follow one another in order.
 enum class LoaderOrder { Shuffled, Sequential };
 std::unique_ptr<Loader> open_loader(const std::vector<std::string>& sources, int64_t seq_len,
                                     bool document_mask, uint64_t seed, LoaderOrder order);
