@@ -41,6 +41,10 @@ void gemm_serial(const Gemm& g);
 void gemm(const Gemm& g, ThreadPool& pool,
           const std::function<void(const GemmBlock&)>& prepare = {});
 
+/// Up to so many rows matmul_forward takes few_rows_matmul: one pass over w costs as much as the
+/// arithmetic (sgemm is level at 12 to 16 rows of width 256, behind at 1024).
+inline constexpr int64_t kFewRows = 16;
+
 /// Products of few rows (decoding): y (N, O) = x (N, I) w (O, I)^T + bias + residual.
 /// One pass over w at the speed of memory. A row's bits do not depend on N.
 struct FewRows {

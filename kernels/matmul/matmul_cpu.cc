@@ -6,8 +6,6 @@
 namespace pivot {
 namespace {
 
-// Up to here one pass over w costs more than the arithmetic.
-constexpr int64_t kFewRows = 16;
 constexpr int64_t kBiasColumns = 64;
 
 /// What the product is added to: y = bias + residual on the block.

@@ -8,6 +8,15 @@ namespace {
 // 256 KiB, some 20 us of reading.
 constexpr int64_t kBlock = 65536;
 
+double sum_of_squares(const float* x, int64_t count) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < count; ++i) {
+    sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  }
+  return sum;
+}
+
 }  // namespace
 
 void check(const SumSquares& a) {
@@ -25,12 +34,7 @@ void sum_squares_cpu(const SumSquares& a, Context& ctx) {
   const float* x = a.x.as<float>();
   std::vector<double> block_sum(static_cast<size_t>((count + kBlock - 1) / kBlock));
   ctx.pool.for_ranges(count, kBlock, [&](int64_t begin, int64_t end) {
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = begin; i < end; ++i) {
-      sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-    }
-    block_sum[static_cast<size_t>(begin / kBlock)] = sum;
+    block_sum[static_cast<size_t>(begin / kBlock)] = sum_of_squares(x + begin, end - begin);
   });
   double total = 0;
   for (const double sum : block_sum) total += sum;

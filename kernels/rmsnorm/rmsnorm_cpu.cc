@@ -12,6 +12,34 @@ int64_t tasks_of(const RmsNormBackward& a) {
   return (a.x.dim(0) + kRowsPerTask - 1) / kRowsPerTask;
 }
 
+// The loops are functions of their own: behind a lambda's captures the compiler does not see that
+// the pointers stay the same, and gathers.
+
+/// y = x * rstd * weight over one row; returns rstd.
+float normalise(float* y, const float* x, const float* weight, int64_t width, float eps) {
+  float square = 0;
+#pragma omp simd reduction(+ : square)
+  for (int64_t c = 0; c < width; ++c) square += x[c] * x[c];
+  const float rstd = 1.0F / std::sqrt(square / static_cast<float>(width) + eps);
+#pragma omp simd
+  for (int64_t c = 0; c < width; ++c) y[c] = x[c] * rstd * weight[c];
+  return rstd;
+}
+
+/// Adds one row's share to dx and to the task's sum of dweight.
+void add_gradients(float* dx, float* dweight, const float* dy, const float* x, const float* weight,
+                   int64_t width, float rstd) {
+  float dot = 0;
+#pragma omp simd reduction(+ : dot)
+  for (int64_t c = 0; c < width; ++c) dot += dy[c] * weight[c] * x[c];
+  const float slope = dot * rstd * rstd * rstd / static_cast<float>(width);
+#pragma omp simd
+  for (int64_t c = 0; c < width; ++c) {
+    dx[c] += dy[c] * weight[c] * rstd - x[c] * slope;
+    dweight[c] += dy[c] * x[c] * rstd;
+  }
+}
+
 }  // namespace
 
 void check(const RmsNormForward& a) {
@@ -35,14 +63,7 @@ void rmsnorm_forward_cpu(const RmsNormForward& a, Context& ctx) {
   float* rstd = a.rstd.as<float>();
   ctx.pool.for_ranges(a.x.dim(0), kRowsPerTask, [&](int64_t begin, int64_t end) {
     for (int64_t n = begin; n < end; ++n) {
-      const float* row = x + n * width;
-      float square = 0;
-#pragma omp simd reduction(+ : square)
-      for (int64_t c = 0; c < width; ++c) square += row[c] * row[c];
-      const float r = 1.0F / std::sqrt(square / static_cast<float>(width) + a.eps);
-      rstd[n] = r;
-      float* out = y + n * width;
-      for (int64_t c = 0; c < width; ++c) out[c] = row[c] * r * weight[c];
+      rstd[n] = normalise(y + n * width, x + n * width, weight, width, a.eps);
     }
   });
 }
@@ -84,18 +105,7 @@ void rmsnorm_backward_cpu(const RmsNormBackward& a, Context& ctx) {
     std::fill(sum, sum + width, 0.0F);
     const int64_t end = std::min(rows, (task + 1) * kRowsPerTask);
     for (int64_t n = task * kRowsPerTask; n < end; ++n) {
-      const float* xr = x + n * width;
-      const float* dyr = dy + n * width;
-      const float r = rstd[n];
-      float dot = 0;
-#pragma omp simd reduction(+ : dot)
-      for (int64_t c = 0; c < width; ++c) dot += dyr[c] * weight[c] * xr[c];
-      const float slope = dot * r * r * r / static_cast<float>(width);
-      float* dxr = dx + n * width;
-      for (int64_t c = 0; c < width; ++c) {
-        dxr[c] += dyr[c] * weight[c] * r - xr[c] * slope;
-        sum[c] += dyr[c] * xr[c] * r;
-      }
+      add_gradients(dx + n * width, sum, dy + n * width, x + n * width, weight, width, rstd[n]);
     }
   });
   float* dweight = a.dweight.as<float>();

@@ -8,6 +8,17 @@ namespace {
 
 constexpr int64_t kRowsPerTask = 32;
 
+/// Sine and cosine of the angles of one position; `direction` is the sign of the angle.
+void fill_angles(float* cosine, float* sine, float position, const float* frequencies, int64_t half,
+                 double direction) {
+#pragma omp simd
+  for (int64_t i = 0; i < half; ++i) {
+    const SinCos turn = vec_sincos(static_cast<double>(position * frequencies[i]));
+    cosine[i] = static_cast<float>(turn.cos);
+    sine[i] = static_cast<float>(direction * turn.sin);
+  }
+}
+
 /// Turns one head by the angles of its position.
 void rotate(float* head, const float* cosine, const float* sine, int64_t half) {
 #pragma omp simd
@@ -53,13 +64,7 @@ void rope_cpu(const Rope& a, Context& ctx) {
     float* cosine = table.data();
     float* sine = cosine + half;
     for (int64_t n = begin; n < end; ++n) {
-      const auto position = static_cast<float>(positions[n]);
-#pragma omp simd
-      for (int64_t i = 0; i < half; ++i) {
-        const SinCos turn = vec_sincos(static_cast<double>(position * frequencies[i]));
-        cosine[i] = static_cast<float>(turn.cos);
-        sine[i] = static_cast<float>(direction * turn.sin);
-      }
+      fill_angles(cosine, sine, static_cast<float>(positions[n]), frequencies, half, direction);
       for (int64_t h = 0; h < rotated; ++h)
         rotate(qkv + n * row_size + h * 2 * half, cosine, sine, half);
     }

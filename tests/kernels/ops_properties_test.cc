@@ -116,16 +116,22 @@ TEST_CASE("matmul: residual may be y itself, bias and residual may be absent") {
 
 TEST_CASE("matmul: with few rows a row's bits do not depend on the others") {
   using Ref = ref::MatmulForwardRef;
-  const ref::OpCase all{"sixteen", {.n = 16, .i = 100, .o = 203}};
-  Buffers buffers = make_buffers(Ref::operands(all), case_values<Ref>(all));
-  const ref::TensorMap tensors = tensors_of(buffers);
-  const std::vector<float> together = output<Ref>(all, tensors, "y");
-  for (int64_t n = 0; n < 16; ++n) {
-    ref::TensorMap one = tensors;
-    for (const char* name : {"x", "y", "residual"}) one[name] = tensors.at(name).rows(n, n + 1);
-    const ref::OpCase row{"row", {.n = 1, .i = 100, .o = 203}};
-    const std::vector<float> alone = output<Ref>(row, one, "y");
-    CHECK(std::equal(alone.begin(), alone.end(), together.begin() + n * 203));
+  for (const int64_t width : {7, 29, 100}) {
+    const ref::OpCase all{"sixteen", {.n = 16, .i = width, .o = 203}};
+    Buffers buffers = make_buffers(Ref::operands(all), case_values<Ref>(all));
+    const ref::TensorMap tensors = tensors_of(buffers);
+    const std::vector<float> together = output<Ref>(all, tensors, "y");
+    for (const int64_t rows : {1, 2, 3}) {
+      for (int64_t n = 0; n + rows <= 16; ++n) {
+        ref::TensorMap some = tensors;
+        for (const char* name : {"x", "y", "residual"}) {
+          some[name] = tensors.at(name).rows(n, n + rows);
+        }
+        const ref::OpCase part{"part", {.n = rows, .i = width, .o = 203}};
+        const std::vector<float> alone = output<Ref>(part, some, "y");
+        CHECK(std::equal(alone.begin(), alone.end(), together.begin() + n * 203));
+      }
+    }
   }
 }
 
