@@ -1,0 +1,82 @@
+#pragma once
+/// How `pivot bench` measures: peaks of this machine and timings in the same process, one table,
+/// one JSON file.
+
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "src/core/context.h"
+
+namespace pivot {
+
+/// Options that all benchmarks share.
+struct BenchOptions {
+  std::string json;
+  double seconds = 1;
+  int threads = 0;
+
+  template <class V>
+  void visit(V&& v) {
+    v("json", json, "also write the results to this file");
+    v("seconds", seconds, "time for the repeats of one row (at least 3 repeats)");
+    v("threads", threads, "CPU threads; 0 takes all processors");
+  }
+};
+
+/// One line of the result.
+struct BenchRow {
+  std::string name;
+  double seconds = 0;  // median of the repeats
+  double best = 0;     // fastest repeat
+  int repeats = 0;
+  Cost cost;                                         // of one call
+  std::vector<std::pair<std::string, double>> more;  // further columns
+
+  double gflops() const { return cost.flops / seconds * 1e-9; }
+  double gigabytes() const { return cost.bytes / seconds * 1e-9; }
+};
+
+class Bench {
+ public:
+  /// Measures the peaks. Throws UserError on impossible options.
+  Bench(std::string command, const BenchOptions& options);
+
+  ThreadPool& pool() { return pool_; }
+  double peak_flops() const { return peak_flops_; }
+  double peak_bytes() const { return peak_bytes_; }
+
+  /// Times `call`: once on the plan device for cost and scratch memory, once to warm up, then the
+  /// repeats. The row stays valid until the next call.
+  BenchRow& time(const std::string& name, const std::function<void(Context&)>& call);
+
+  /// Time at the machine's measured peaks over the time taken, at most about 1.
+  double roofline_share(const BenchRow& row) const;
+
+  /// Prints the table and writes the JSON file, if one was asked for.
+  void finish() const;
+
+ private:
+  void print() const;
+  void write_json() const;
+
+  std::string command_;
+  BenchOptions options_;
+  ThreadPool pool_;
+  double peak_flops_;
+  double peak_bytes_;
+  std::vector<BenchRow> rows_;
+};
+
+/// Normal random floats, the same on every run.
+std::vector<float> random_floats(int64_t count, uint32_t substream, ThreadPool& pool);
+
+// The benchmarks, one file each; `args` follow the benchmark's name.
+int run_bench_gemm(const std::vector<std::string>& args);
+int run_bench_op(const std::vector<std::string>& args);
+int run_bench_attention(const std::vector<std::string>& args);
+int run_bench_decode(const std::vector<std::string>& args);
+int run_bench_train(const std::vector<std::string>& args);
+
+}  // namespace pivot

@@ -1,0 +1,153 @@
+#include <algorithm>
+#include <cstring>
+#include <tuple>
+
+#include <fmt/format.h>
+
+#include "kernels/adamw/adamw_ref.h"
+#include "kernels/cross_entropy/cross_entropy_ref.h"
+#include "kernels/embedding/embedding_ref.h"
+#include "kernels/matmul/matmul_ref.h"
+#include "kernels/qk_norm/qk_norm_ref.h"
+#include "kernels/reduce/reduce_ref.h"
+#include "kernels/rmsnorm/rmsnorm_ref.h"
+#include "kernels/rope/rope_ref.h"
+#include "kernels/swiglu/swiglu_ref.h"
+#include "src/base/check.h"
+#include "src/cli/bench_measure.h"
+#include "src/cli/command_line.h"
+
+namespace pivot {
+namespace {
+
+/// The references describe every op's tensors; here only their shapes, values and call() are used.
+using Ops = std::tuple<ref::RmsNormForwardRef, ref::RmsNormBackwardRef, ref::EmbeddingForwardRef,
+                       ref::EmbeddingBackwardRef, ref::QkNormForwardRef, ref::QkNormBackwardRef,
+                       ref::RopeRef<RopeDirection::Forward>, ref::MatmulForwardRef,
+                       ref::MatmulBackwardRef, ref::SwigluForwardRef, ref::SwigluBackwardRef,
+                       ref::LinearCrossEntropyRef, ref::AdamWRef, ref::SumSquaresRef>;
+
+struct OpOptions : BenchOptions {
+  ref::Dims dims = {.n = 4096,
+                    .c = 256,
+                    .h = 4,
+                    .g = 4,
+                    .d = 64,
+                    .f = 688,
+                    .v = 4096,
+                    .i = 256,
+                    .o = 768,
+                    .p = 4 << 20};
+
+  template <class V>
+  void visit(V&& v) {
+    v("n", dims.n, "rows (tokens)");
+    v("c", dims.c, "model width");
+    v("h", dims.h, "query heads");
+    v("g", dims.g, "key/value heads");
+    v("d", dims.d, "channels of a head");
+    v("f", dims.f, "width of the SwiGLU layer");
+    v("v", dims.v, "vocabulary");
+    v("i", dims.i, "matmul: inputs");
+    v("o", dims.o, "matmul: outputs");
+    v("p", dims.p, "adamw, sum_squares: parameters");
+    BenchOptions::visit(v);
+  }
+};
+
+/// Owns the memory of one op's operands.
+class OperandMemory {
+ public:
+  OperandMemory(const std::vector<ref::Operand>& operands, const ref::ValueMap<double>& values) {
+    for (const ref::Operand& o : operands) {
+      const Tensor shape{nullptr, o.dtype, o.shape};
+      std::vector<std::byte>& bytes = memory_.emplace_back(shape.bytes());
+      write(bytes.data(), o.dtype, values.at(o.name));
+      tensors[o.name] = {bytes.data(), o.dtype, o.shape};
+    }
+  }
+  ref::TensorMap tensors;
+
+ private:
+  template <class T>
+  static void write_as(std::byte* out, const std::vector<double>& values) {
+    for (size_t i = 0; i < values.size(); ++i) {
+      const T value = static_cast<T>(values[i]);
+      std::memcpy(out + i * sizeof(T), &value, sizeof(T));
+    }
+  }
+  static void write(std::byte* out, DType dtype, const std::vector<double>& values) {
+    switch (dtype) {
+      case DType::F32:
+        return write_as<float>(out, values);
+      case DType::I32:
+        return write_as<int32_t>(out, values);
+      case DType::I64:
+        return write_as<int64_t>(out, values);
+      default:
+        PIVOT_CHECK(false, "no values of {}", dtype_name(dtype));
+    }
+  }
+  std::vector<std::vector<std::byte>> memory_;
+};
+
+template <class Ref>
+void bench_one(const ref::Dims& dims, Bench& bench) {
+  const ref::OpCase c{"bench", dims, ref::Values::Normal};
+  ref::ValueMap<double> values = ref::random_values(c, Ref::operands(c));
+  Ref::adjust(c, values);
+  const OperandMemory memory(Ref::operands(c), values);
+  bench.time(Ref::kName, [&](Context& ctx) { Ref::call(c, memory.tensors, ctx); });
+}
+
+template <class... Refs>
+std::vector<std::string> names_of(std::tuple<Refs...>*) {
+  return {Refs::kName...};
+}
+
+/// The ops called `name`, `name`_forward or `name`_backward.
+template <class... Refs>
+void bench_named(std::tuple<Refs...>*, const std::string& name, const ref::Dims& dims,
+                 Bench& bench) {
+  const auto wanted = [&](const std::string& op) {
+    return op == name || op == name + "_forward" || op == name + "_backward";
+  };
+  ((wanted(Refs::kName) ? bench_one<Refs>(dims, bench) : void()), ...);
+}
+
+void check_dims(const ref::Dims& d) {
+  for (const int64_t x : {d.n, d.c, d.h, d.g, d.d, d.f, d.v, d.i, d.o, d.p}) {
+    if (x < 1) throw_user("pivot bench op: every dimension must be at least 1, one is {}", x);
+  }
+  if (d.d % 2 != 0) throw_user("--d {}: the channels of a head must be even", d.d);
+}
+
+}  // namespace
+
+int run_bench_op(const std::vector<std::string>& args) {
+  OpOptions options;
+  std::vector<std::string> names;
+  Ops* const all = nullptr;
+  const std::vector<std::string> known = names_of(all);
+  CommandLine line("bench op", "Time basic ops");
+  line.options(options);
+  line.positional("NAME", names, "ops; all if none is named", CommandLine::Optional);
+  line.footer(fmt::format("ops: {}", fmt::join(known, " ")));
+  if (!line.parse(args)) return 0;
+  check_dims(options.dims);
+  if (names.empty()) names = known;
+  for (const std::string& name : names) {
+    const bool found = std::any_of(known.begin(), known.end(), [&](const std::string& op) {
+      return op == name || op == name + "_forward" || op == name + "_backward";
+    });
+    if (!found) {
+      throw_user("pivot bench op: no op '{}'; did you mean '{}'?", name, nearest_name(name, known));
+    }
+  }
+  Bench bench("bench op", options);
+  for (const std::string& name : names) bench_named(all, name, options.dims, bench);
+  bench.finish();
+  return 0;
+}
+
+}  // namespace pivot

@@ -1,0 +1,121 @@
+#include "src/base/check.h"
+#include "src/base/philox.h"
+#include "src/cli/bench_measure.h"
+#include "src/cli/command_line.h"
+#include "src/eval/options.h"
+#include "train/step.h"
+
+namespace pivot {
+namespace {
+
+struct TrainBenchOptions : BenchOptions {
+  ModelConfig model;
+  int64_t seq_len = 1024;
+  int64_t rows = 1;
+  std::string recompute = "none";
+  std::vector<std::string> attn = {"dense"};
+
+  TrainBenchOptions() { model.vocab = 4096; }
+
+  template <class V>
+  void visit(V&& v) {
+    v("seq_len", seq_len, "tokens of a row, one document");
+    v("rows", rows, "rows of the step");
+    v("recompute", recompute, "none, selective or full");
+    v("attn", attn, "attention specs side by side; repeat it");
+    v.group("model", model);
+    BenchOptions::visit(v);
+  }
+};
+
+/// Random tokens; every row is one document and every next token a target.
+Batch random_batch(const TrainBenchOptions& o) {
+  Batch batch;
+  const Philox random(1, Stream::Test);
+  const auto vocab = static_cast<uint64_t>(o.model.vocab);
+  batch.rows = o.rows;
+  batch.max_document = o.seq_len;
+  batch.doc_offsets.push_back(0);
+  for (int64_t row = 0; row < o.rows; ++row) {
+    for (int64_t t = 0; t < o.seq_len; ++t) {
+      const auto at = static_cast<uint64_t>(row * o.seq_len + t);
+      batch.tokens.push_back(static_cast<int32_t>(random.below(vocab, at)));
+      batch.targets.push_back(t + 1 < o.seq_len ? static_cast<int32_t>(random.below(vocab, at + 1))
+                                                : kNoTarget);
+      batch.positions.push_back(static_cast<int32_t>(t));
+    }
+    batch.doc_offsets.push_back(static_cast<int32_t>((row + 1) * o.seq_len));
+  }
+  return batch;
+}
+
+/// A model and its optimiser on one device; on the plan device without memory.
+struct Trainee {
+  Optimizer optimizer;
+  std::vector<float> frequencies;
+  Model model;
+
+  Trainee(const TrainBenchOptions& o, Context& ctx)
+      : optimizer(o.model, OptimOptions{}, ctx),
+        frequencies(rope_frequencies(o.model.head_dim, o.model.rope_theta, o.model.rope_scaling)) {
+    model.config = o.model;
+    if (!ctx.device.is_plan()) init_params(o.model, optimizer.weights(), 1, ctx);
+    model.params = bind_params(o.model, optimizer.weights());
+    model.rope_frequencies = view(frequencies.data(), {o.model.head_dim / 2});
+  }
+};
+
+}  // namespace
+
+int run_bench_train(const std::vector<std::string>& args) {
+  TrainBenchOptions options;
+  CommandLine line("bench train", "Time a training step: forward, backward, AdamW");
+  line.options(options);
+  line.footer("'MFU' is the share of the measured sgemm peak.");
+  if (!line.parse(args)) return 0;
+  validate(options.model);
+  if (options.seq_len < 2 || options.rows < 1) {
+    throw_user("--seq-len {} and --rows {}: too small", options.seq_len, options.rows);
+  }
+  const Recompute recompute = parse_recompute(options.recompute);
+  const std::vector<std::string> specs = eval::join_specs(options.attn);
+  std::vector<std::vector<AttentionPolicy>> policies;
+  for (const std::string& spec : specs) {
+    policies.push_back(parse_layer_policies(spec, options.model.layers));
+  }
+
+  Bench bench("bench train", options);
+  const std::vector<Batch> batches = {random_batch(options)};
+  Arena none({Device::Kind::Cpu, 0}, 0);
+  Arena counting({Device::Kind::Plan, 0}, 0);
+  Context host{{Device::Kind::Cpu, 0}, bench.pool(), none, nullptr};
+  Context plan{{Device::Kind::Plan, 0}, bench.pool(), counting, nullptr};
+  Trainee real(options, host);
+  Trainee planned(options, plan);
+  const auto tokens = static_cast<double>(options.rows * options.seq_len);
+  double first = 0;
+  for (size_t i = 0; i < specs.size(); ++i) {
+    int64_t update = 0;
+    BenchRow& row = bench.time(specs[i], [&](Context& ctx) {
+      Trainee& trainee = ctx.device.is_plan() ? planned : real;
+      trainee.model.attention = policies[i];
+      train_step({.model = trainee.model,
+                  .optimizer = trainee.optimizer,
+                  .micro_batches = batches,
+                  .recompute = recompute,
+                  .lr = 1e-4,
+                  .update = ++update,
+                  .diagnose = false,
+                  .accept = [](double, double) { return true; }},
+                 ctx);
+    });
+    if (i == 0) first = row.seconds;
+    row.more = {{"tokens/s", tokens / row.seconds},
+                {"MFU", row.cost.flops / row.seconds / bench.peak_flops()},
+                {"x of " + specs[0], row.seconds / first}};
+  }
+  bench.finish();
+  return 0;
+}
+
+}  // namespace pivot
