@@ -32,7 +32,7 @@ struct DecodeAttention {
   Tensor tau;          // out (B, H) F32: score of the last kept key; -inf where all are kept
   Tensor jcut;         // out (B, H) I32: largest kept index among scores equal to tau
   Tensor lse_visible;  // out (B, H) F32 or absent: log-sum-exp over all visible keys
-  Tensor nan_rows;     // in-out (1) I32 or absent: count of rows with a NaN score is added
+  Tensor nan_rows;     // in-out (1) I32 or absent: the number of rows (b, h) that are NaN is added
   Tensor qkv;          // in (B, H + 2 G, D) after RoPE; only the query heads [0, H) are read
   Tensor k_pages;      // in (G, P, D * kPageTokens)
   Tensor v_pages;      // in (G, P, kPageTokens, D)

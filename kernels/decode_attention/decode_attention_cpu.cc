@@ -80,7 +80,7 @@ float merge_partials(const float* max, const float* sum, const float* acc, int64
 bool row_has_nan(const Row& row, const Extent& e, const Workspace& w, int64_t head) {
   const int64_t count = row.dense() ? row.blocks() : e.parts;
   // In the group modes a NaN of one head is a NaN of the score that all of them are ranked by.
-  const bool shared = row.a.policy.group != SelectionGroup::Head && !row.dense();
+  const bool shared = row.a.policy.group != SelectionGroup::Head && !row.a.policy.dense();
   const int64_t first = shared ? head / e.group * e.group : head;
   const int64_t last = shared ? first + e.group : head + 1;
   for (int64_t h = first; h < last; ++h) {
@@ -110,9 +110,12 @@ int32_t finish_head(const Row& row, const Extent& e, const Workspace& w, int64_t
     visible = merge_partials(w.mass_max + at * e.blocks, w.mass_sum + at * e.blocks, nullptr,
                              row.blocks(), a.scale, 0, nullptr);
   }
-  const bool nan = row_has_nan(row, e, w, head);
+  // Scores that are all -inf, or one that is +inf, have no softmax either.
+  const bool nan = row_has_nan(row, e, w, head) || (row.length > 0 && !std::isfinite(lse));
   if (nan) {
-    lse = visible = a.tau.as<float>()[at] = kNaN;
+    lse = visible = kNaN;
+    a.tau.as<float>()[at] = -kInfinity;
+    a.jcut.as<int32_t>()[at] = static_cast<int32_t>(row.length - 1);
     std::fill(out, out + e.head_dim, kNaN);
   }
   a.lse.as<float>()[at] = lse;

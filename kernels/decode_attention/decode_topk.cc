@@ -110,12 +110,12 @@ class PartScan {
     float ranking[kPageTokens];
     for (int64_t r = 0; r < extent_.group; ++r) {
       float* scores = scores_.data() + r * kPageTokens;
-      if (any_nan(scores, count)) work_.nan[row_slot(r) + part_] = 1;
       if (per_head() || r == 0) {
         std::copy(scores, scores + count, ranking);
       } else {
         combine(row_.a.policy.group, scores, count, ranking);
       }
+      if (any_nan(ranking, count)) work_.nan[row_slot(r) + part_] = 1;
       if (per_head()) {
         force_scores(row_, token, count, ranking);
         candidates[static_cast<size_t>(r)].add(ranking, count, token);

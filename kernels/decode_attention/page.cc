@@ -1,12 +1,11 @@
 #include "kernels/decode_attention/page.h"
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
 #include <limits>
 
 #include "kernels/attention/score_tile.h"
 #include "kernels/decode_attention/decode_attention.h"
+#include "kernels/vec_math.h"
 
 namespace pivot {
 namespace decode {
@@ -15,25 +14,6 @@ namespace {
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 static_assert(kPageTokens % kTileKeys == 0);
 
-// exp(x) for x <= 0 to 2 ulp, NaN stays NaN; branch-free so that loops over it become vectors.
-inline float exp_nonpositive(float x) {
-  constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer
-  const float t = x * 1.442695041F + kRound;
-  const float n = t - kRound;
-  // ln 2 in two parts, the first with few digits: n times it is exact.
-  const float r = (x - n * 0.693359375F) + n * 2.12194440e-4F;
-  float p = 1.9875691500e-4F;  // Cephes' expf polynomial
-  p = p * r + 1.3981999507e-3F;
-  p = p * r + 8.3334519073e-3F;
-  p = p * r + 4.1665795894e-2F;
-  p = p * r + 1.6666665459e-1F;
-  p = p * r + 5.0000001201e-1F;
-  p = p * r * r + r + 1.0F;
-  const uint32_t power = (std::bit_cast<uint32_t>(t) << 23) + (127U << 23);
-  const float y = p * std::bit_cast<float>(power);
-  return x < -87.0F ? 0.0F : y;
-}
-
 }  // namespace
 
 void take_scores(Partial& partial, float* scores, int64_t count, float scale, int64_t head_dim) {
@@ -41,8 +21,7 @@ void take_scores(Partial& partial, float* scores, int64_t count, float scale, in
 #pragma omp simd reduction(max : top)
   for (int64_t i = 0; i < count; ++i) top = scores[i] > top ? scores[i] : top;
   if (top > partial.max) {
-    const float factor =
-        partial.max == -kInfinity ? 0.0F : exp_nonpositive(scale * (partial.max - top));
+    const float factor = partial.max == -kInfinity ? 0.0F : vec_exp(scale * (partial.max - top));
     partial.sum *= factor;
     if (partial.acc != nullptr) {
       for (int64_t d = 0; d < head_dim; ++d) partial.acc[d] *= factor;
@@ -54,7 +33,7 @@ void take_scores(Partial& partial, float* scores, int64_t count, float scale, in
   float sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (int64_t i = 0; i < count; ++i) {
-    const float weight = exp_nonpositive(scale * (scores[i] - base));
+    const float weight = vec_exp(scale * (scores[i] - base));
     scores[i] = weight;
     sum += weight;
   }
