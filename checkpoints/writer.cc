@@ -135,7 +135,7 @@ std::string write_checkpoint(const std::string& dir, const CheckpointInfo& info,
   const int64_t optimizer = m.present() ? file_bytes(params, 2) : 0;
   require_free_disk(dir, file_bytes(params, 1) + optimizer + texts, "a checkpoint");
 
-  const std::string target = dir + "/" + layout::step_name(info.state.step);
+  std::string target = dir + "/" + layout::step_name(info.state.step);
   TemporaryDirectory temporary(target + layout::kTemporarySuffix);
   const std::string tokenizer = layout::tokenizer_file(info.tokenizer_kind);
   std::vector<std::string> names = {layout::kModelFile, layout::kStateFile, layout::kConfigFile,
