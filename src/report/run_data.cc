@@ -155,8 +155,9 @@ EvalRow eval_row(const json& result, const std::string& file) {
   const json metrics = result.value("metrics", json::object());
   for (const auto& [key, metric] : metrics.items()) {
     if (!metric.is_object() || !metric.contains("value")) continue;
+    const auto n = metric.find("n");
     row.metrics[key] = {number(metric, "value", std::nan("")), number(metric, "stderr", 0),
-                        static_cast<int64_t>(number(metric, "n", 0))};
+                        n != metric.end() && n->is_number_integer() ? n->get<int64_t>() : 0};
   }
   row.against_first = difference_text(result.value("against_first", json()));
   for (const json& bucket : result.value("loss_by_position", json::array())) {

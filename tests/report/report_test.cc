@@ -115,6 +115,22 @@ TEST_CASE("samples, configuration and summary are shown escaped", "[report]") {
   CHECK(html.find("<i>") == std::string::npos);
 }
 
+TEST_CASE("absurd values of the right form give a page all the same", "[report]") {
+  const test::TempDir dir;
+  write(dir / "r/metrics.jsonl",
+        "{\"step\":1e300,\"loss\":1e308}\n{\"step\":1,\"loss\":-1e308}\n{\"step\":2,\"loss\":5e-"
+        "324}\n"
+        "{\"kind\":\"diagnostics\",\"step\":1,\"layers\":[{\"kept_mass\":\"x\"},{},7,{\"kept_"
+        "mass\":[]}]}\n"
+        "{\"kind\":[],\"step\":{}}\n{\"kind\":\"run\",\"memory\":[1,{\"a\":null}]}\n");
+  write(dir / "r/eval/a.json",
+        R"({"model":7,"results":[3,{"metrics":[1,2],"loss_by_position":9,"against_first":[]},
+           {"task":"retrieval","metrics":{"answer_accuracy":{"value":1e300,"stderr":-5,"n":1e300}}}]})");
+  write(dir / "r/summary.json", "[]");
+  const std::string html = render_run(read_run(dir / "r"));
+  CHECK_THAT(html, ContainsSubstring("</html>"));
+}
+
 TEST_CASE("runs are compared by name", "[report]") {
   const test::TempDir dir;
   write(dir / "one/metrics.jsonl", kMetrics);
