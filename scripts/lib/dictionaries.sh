@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced: real text from the distribution's own packages.
 
 DICTIONARY_PACKAGES=(dict-foldoc dict-jargon)

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced: reads single figures from the JSON files that pivot commands write (indented, one key a line),
 # with awk alone, since a bare machine has neither python3 nor jq.
 

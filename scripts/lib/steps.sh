@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by quickstart.sh: its steps with progress and remaining time, its summary and last words.
 
 declare -A STEP_SECONDS=()   # measured, by name
@@ -56,13 +57,13 @@ remove_run() {
 
 # write_summary OUT DATA TRAINED_SPEC: OUT/summary.json, every figure from the commands' own results.
 write_summary() {
-  local out=$1 data=$2 trained=$3 spec value error comma='' total
+  local out=$1 data=$2 trained=$3 spec value comma='' total
   total=$(($(date +%s) - QUICKSTART_BEGIN))
   {
     printf '{\n  "heldout_bits_per_byte": %s,\n' "$(json_number_in_eval "$out/eval/text.json" "$trained")"
     printf '  "unigram_bits_per_byte": %s,\n' "$(json_number "$data/text.json" unigram_bits_per_byte)"
     printf '  "trained_attn": "%s",\n  "retrieval": {' "$trained"
-    while read -r spec value error; do
+    while read -r spec value _; do
       printf '%s\n    "%s": %s' "$comma" "$spec" "$value"
       comma=','
     done < <(eval_metric "$out/eval/retrieval.json" answer_accuracy)
@@ -76,9 +77,9 @@ write_summary() {
 
 # json_number_in_eval FILE SPEC: bits per byte of this spec; "null" when the file is not there.
 json_number_in_eval() {
-  local spec value error
+  local spec value
   [ -e "$1" ] || { echo null; return; }
-  while read -r spec value error; do
+  while read -r spec value _; do
     [ "$spec" != "$2" ] || { echo "$value"; return; }
   done < <(eval_metric "$1" bits_per_byte)
   echo null
