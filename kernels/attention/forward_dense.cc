@@ -79,8 +79,8 @@ int64_t forward_dense_tile(const ForwardJob& job, const QueryTile& tile, Forward
       tile,
       a.qkv.as<float>() + job.document.begin * g.qkv_stride + g.query_offset(job.kv_head * g.group),
       g.qkv_stride, g.width, space.queries);
-  for (int64_t strip = 0; strip < tile.end(); strip += kStripKeys) {
-    const int64_t keys = std::min(kStripKeys, tile.end() - strip);
+  for (int64_t strip = 0; strip < tile.end(); strip += kForwardStrip) {
+    const int64_t keys = std::min(kForwardStrip, tile.end() - strip);
     score_strip(tile, strip, keys, space.queries, job.key_tiles + strip * g.width, g.width,
                 space.scores, ForwardSpace::kScoreStride);
     for (int64_t row = 0; row < rows; ++row) {

@@ -6,8 +6,8 @@ ForwardSpace take_forward_space(Arena& arena, const AttentionForward& a) {
   const Geometry g = geometry_of(a);
   const int64_t rows = g.tile_rows();
   const auto floats = [&](int64_t count) { return arena.tensor(DType::F32, {count}).as<float>(); };
-  const auto words = [&](int64_t count) {
-    return static_cast<uint64_t*>(arena.tensor(DType::I64, {count}).data);
+  const auto integers = [&](int64_t count) {
+    return arena.tensor(DType::I32, {count}).as<int32_t>();
   };
   ForwardSpace s = {};
   s.queries = floats(rows * g.width);
@@ -19,11 +19,9 @@ ForwardSpace take_forward_space(Arena& arena, const AttentionForward& a) {
   if (keeps_all(a.policy, a.max_document)) return s;
   const int64_t k = budget_of(a.policy)(a.max_document);
   s.ranks = floats(rows * ForwardSpace::kScoreStride);
-  s.flags = arena.tensor(DType::U8, {kStripKeys}).as<uint8_t>();
-  s.room = survivor_room(k, a.max_document);
-  s.survivors = words(rows * s.room);
-  s.spare = words(s.room);
-  s.kept = arena.tensor(DType::I32, {k}).as<int32_t>();
+  const int64_t room = selector_room(k, a.max_document);
+  s.rooms = {integers(rows * room), integers(rows * room), room};
+  s.kept = integers(k);
   s.kept_stride = round_up(k, kTileKeys);
   s.kept_scores = floats(g.group * s.kept_stride);
   s.gathered_tile = floats(key_tile_floats(g.width));

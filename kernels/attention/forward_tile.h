@@ -3,7 +3,7 @@
 
 #include "kernels/attention/attention.h"
 #include "kernels/attention/geometry.h"
-#include "kernels/attention/survivors.h"
+#include "kernels/attention/row_selector.h"
 #include "src/core/arena.h"
 
 namespace pivot::attention {
@@ -21,24 +21,21 @@ struct ForwardJob {
 
 /// Temporaries of a worker.
 struct ForwardSpace {
-  static constexpr int64_t kScoreStride = kStripKeys + 16;  // not a power of two: L1 sets
+  static constexpr int64_t kScoreStride = kForwardStrip + 16;  // not a power of two: L1 sets
 
-  float* queries;       // (rows, D)
-  float* scores;        // (rows, kScoreStride)
-  float* ranks;         // (rows, kScoreStride) where ranking scores differ from scores
-  float* sums;          // (rows, D): running sums of weighted values
-  float* max;           // (rows): running maximum of the visible scores
-  float* sum;           // (rows): sum of exp(scale * (score - max))
-  float* moment;        // (rows): sum of e * x, see exp_moment
-  uint8_t* flags;       // (kStripKeys)
-  uint64_t* survivors;  // (rows, room)
-  uint64_t* spare;      // (room)
-  int64_t room;
-  std::vector<Survivors> lists;  // (rows)
-  int32_t* kept;                 // (k)
-  float* kept_scores;            // (group, kept_stride)
-  int64_t kept_stride;           // k rounded up to kTileKeys
-  float* gathered_tile;          // (D, kTileKeys)
+  float* queries;                  // (rows, D)
+  float* scores;                   // (rows, kScoreStride)
+  float* ranks;                    // (rows, kScoreStride) where ranking scores differ from scores
+  float* sums;                     // (rows, D): running sums of weighted values
+  float* max;                      // (rows): running maximum of the visible scores
+  float* sum;                      // (rows): sum of exp(scale * (score - max))
+  float* moment;                   // (rows): sum of e * x, see exp_moment
+  SelectorRoom rooms;              // of all rows: row r's list at r * rooms.room
+  std::vector<RowSelector> lists;  // (rows)
+  int32_t* kept;                   // (k)
+  float* kept_scores;              // (group, kept_stride)
+  int64_t kept_stride;             // k rounded up to kTileKeys
+  float* gathered_tile;            // (D, kTileKeys)
 };
 
 /// Takes the space for documents of at most max_document tokens; on the plan device it only counts.

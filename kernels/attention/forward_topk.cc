@@ -19,10 +19,9 @@ struct KeptSet {
   int32_t jcut;
 };
 
-KeptSet describe(const Survivors& survivors, int64_t count, int64_t token, int64_t begin) {
+KeptSet describe(const RowSelector& selector, int64_t count, int64_t token, int64_t begin) {
   if (count == token + 1) return {count, -kInfinity, static_cast<int32_t>(begin + token)};
-  return {count, rank_score(survivors.last()),
-          static_cast<int32_t>(begin + rank_index(survivors.last()))};
+  return {count, selector.last_score(), static_cast<int32_t>(begin + selector.last_index())};
 }
 
 // Scores of the kept keys for `heads` heads of a token, where ranking scores are not scores.
@@ -77,22 +76,21 @@ bool finish_row(const ForwardJob& job, const QueryTile& tile, int64_t row, float
 
 // Finishes the heads of one selection row; returns how many rows are NaN.
 int64_t finish_selection(const ForwardJob& job, const QueryTile& tile, int64_t selection,
-                         Survivors& survivors, ForwardSpace& space) {
+                         RowSelector& selector, ForwardSpace& space) {
   const RankMode mode = rank_mode(job.args->policy, tile.group);
   const int heads = mode.shared ? tile.group : 1;
   const int64_t token = tile.token(selection);
-  if (survivors.nan()) {
+  if (selector.nan()) {
     for (int h = 0; h < heads; ++h) {
       store_nan_row(job, token, static_cast<int>(selection / tile.count) + h);
     }
     return heads;
   }
-  const int64_t count = survivors.finish();
-  const KeptSet set = describe(survivors, count, token, job.document.begin);
-  const uint64_t* keys = survivors.keys();
+  const int64_t count = selector.finish();
+  const KeptSet set = describe(selector, count, token, job.document.begin);
   for (int64_t i = 0; i < count; ++i) {
-    space.kept[i] = rank_index(keys[i]);
-    space.kept_scores[i] = rank_score(keys[i]);
+    space.kept[i] = selector.index(i);
+    space.kept_scores[i] = selector.score(i);
   }
   if (mode.differs()) gather_scores(job, tile, selection, heads, count, space);
   int64_t nan_rows = 0;
@@ -123,7 +121,8 @@ int64_t forward_topk_tile(const ForwardJob& job, const QueryTile& tile, ForwardS
   const RankMode mode = rank_mode(a.policy, tile.group);
   const int64_t selections = mode.shared ? tile.count : tile.rows();
   for (int64_t s = 0; s < selections; ++s) {
-    space.lists[s].begin(space.survivors + s * space.room, space.spare, space.room,
+    const SelectorRoom& rooms = space.rooms;
+    space.lists[s].begin({rooms.ranks + s * rooms.room, rooms.indices + s * rooms.room, rooms.room},
                          budget(tile.token(s) + 1));
   }
   std::fill(space.sum, space.sum + tile.rows(), 0.0F);
@@ -132,8 +131,8 @@ int64_t forward_topk_tile(const ForwardJob& job, const QueryTile& tile, ForwardS
       tile,
       a.qkv.as<float>() + job.document.begin * g.qkv_stride + g.query_offset(job.kv_head * g.group),
       g.qkv_stride, g.width, space.queries);
-  for (int64_t strip = 0; strip < tile.end(); strip += kStripKeys) {
-    const int64_t keys = std::min(kStripKeys, tile.end() - strip);
+  for (int64_t strip = 0; strip < tile.end(); strip += kForwardStrip) {
+    const int64_t keys = std::min(kForwardStrip, tile.end() - strip);
     score_strip(tile, strip, keys, space.queries, job.key_tiles + strip * g.width, g.width,
                 space.scores, ForwardSpace::kScoreStride);
     if (a.lse_visible.present()) take_in_visible(job, tile, strip, keys, space);
@@ -142,7 +141,7 @@ int64_t forward_topk_tile(const ForwardJob& job, const QueryTile& tile, ForwardS
     for (int64_t s = 0; s < selections; ++s) {
       const int64_t visible = visible_keys(tile, s, strip, keys);
       if (visible == 0) continue;
-      space.lists[s].add(ranks + s * ForwardSpace::kScoreStride, visible, strip, space.flags);
+      space.lists[s].add(ranks + s * ForwardSpace::kScoreStride, visible, strip);
     }
   }
   int64_t nan_rows = 0;

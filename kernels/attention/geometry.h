@@ -30,6 +30,9 @@ struct Geometry {
 /// 64 rows a tile: a tile of keys is then read once for 64 rows and the rows stay in the L1 cache.
 inline constexpr int kTileRows = 64;
 
+/// Keys whose scores the forward pass forms at once: 64 rows of them stay in the L1 and L2 caches.
+inline constexpr int64_t kForwardStrip = 128;
+
 template <class Args>
 Geometry geometry_of(const Args& a) {
   const int group = a.heads / a.kv_heads;

@@ -1,0 +1,200 @@
+#include "kernels/attention/row_selector.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <limits>
+
+#include "kernels/attention/vector.h"
+#include "src/base/check.h"
+
+namespace pivot::attention {
+namespace {
+
+constexpr int kLanes = vector::kNativeLanes;
+constexpr int32_t kLowest = std::numeric_limits<int32_t>::min();
+using IntVector __attribute__((vector_size(kLanes * 4))) = int32_t;
+using IntMemory __attribute__((vector_size(kLanes * 4), aligned(4), may_alias)) = int32_t;
+
+// Signed integers with the order of the scores; -0 as +0. The same function backwards.
+int32_t rank_of(float score) {
+  const auto bits = std::bit_cast<int32_t>(score + 0.0F);
+  return bits ^ ((bits >> 31) & 0x7FFFFFFF);
+}
+float score_of(int32_t rank) {
+  return std::bit_cast<float>(rank ^ ((rank >> 31) & 0x7FFFFFFF));
+}
+
+// The gate that lets exactly the scores above `rank` pass. Rank -1 is that of -0, which no score
+// has but which as a float would hold back +0.
+float gate_of(int32_t rank) {
+  return score_of(rank == -1 ? -2 : rank);
+}
+
+int32_t lowest(const int32_t* ranks, int64_t count) {
+  int32_t low = std::numeric_limits<int32_t>::max();
+  for (int64_t i = 0; i < count; ++i) low = std::min(low, ranks[i]);
+  return low;
+}
+int32_t highest(const int32_t* ranks, int64_t count) {
+  int32_t high = kLowest;
+  for (int64_t i = 0; i < count; ++i) high = std::max(high, ranks[i]);
+  return high;
+}
+// not (score <= gate), so that a NaN is flagged and a NaN gate lets all pass.
+[[gnu::always_inline]] inline void flag_above(uint8_t* flags, const float* scores, int64_t count,
+                                              float gate) {
+  for (int64_t i = 0; i < count; ++i) flags[i] = static_cast<uint8_t>(!(scores[i] <= gate));
+}
+
+int32_t below(int32_t rank) {
+  return rank == kLowest ? rank : rank - 1;
+}
+
+int32_t middle(int32_t low, int32_t high) {
+  return static_cast<int32_t>(low + (int64_t{high} - low) / 2);
+}
+
+}  // namespace
+
+float RowSelector::score(int64_t i) const {
+  return score_of(list_.ranks[i]);
+}
+
+void RowSelector::add(const float* scores, int64_t count, int64_t first_index) {
+  if (count_ + kForwardStrip > list_.room) raise_gate();
+  if (open_) {
+    add_all(scores, count, first_index);
+  } else {
+    add_above_gate(scores, count, first_index);
+  }
+}
+
+void RowSelector::add_all(const float* scores, int64_t count, int64_t first_index) {
+  int32_t* ranks = list_.ranks + count_;
+  int32_t* indices = list_.indices + count_;
+  int32_t nans = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    ranks[i] = rank_of(scores[i]);
+    indices[i] = static_cast<int32_t>(first_index + i);
+    nans |= static_cast<int32_t>(scores[i] != scores[i]);
+  }
+  nan_ |= nans != 0;
+  count_ += count;
+}
+
+void RowSelector::add_above_gate(const float* scores, int64_t count, int64_t first_index) {
+  // A flag is a byte of value 1: eight are looked at in one integer. A NaN is flagged.
+  alignas(64) uint8_t flags[kForwardStrip];
+  if (count == kForwardStrip) {
+    flag_above(flags, scores, kForwardStrip, gate_);
+  } else {
+    flag_above(flags, scores, count, gate_);
+    std::fill(flags + count, flags + kForwardStrip, uint8_t{0});
+  }
+  int32_t* ranks = list_.ranks;
+  int32_t* indices = list_.indices;
+  int64_t at = count_;
+  for (int64_t group = 0; group < kForwardStrip; group += 8) {
+    uint64_t bits = 0;
+    std::memcpy(&bits, flags + group, 8);
+    for (; bits != 0; bits &= bits - 1) {
+      const int64_t i = group + std::countr_zero(bits) / 8;
+      nan_ |= scores[i] != scores[i];
+      ranks[at] = rank_of(scores[i]);
+      indices[at++] = static_cast<int32_t>(first_index + i);
+    }
+  }
+  count_ = at;
+}
+
+// Whole vectors can then be counted; the room is a multiple of 16 beyond any count.
+void RowSelector::pad() {
+  const int64_t end = (count_ + kLanes - 1) / kLanes * kLanes;
+  std::fill(list_.ranks + count_, list_.ranks + end, kLowest);
+}
+
+// Of the padded list; `rank` is at least kLowest, so that padding is never counted.
+int64_t RowSelector::count_above(int32_t rank) const {
+  IntVector total = {};
+  const IntVector bound = rank - IntVector{};
+  for (int64_t i = 0; i < count_; i += kLanes) {
+    total -= *reinterpret_cast<const IntMemory*>(list_.ranks + i) > bound;
+  }
+  int64_t count = 0;
+  for (int l = 0; l < kLanes; ++l) count += total[l];
+  return count;
+}
+
+// Keeps what is above `rank` and the first `ties` equal to it.
+void RowSelector::keep_above(int32_t rank, int64_t ties) {
+  int32_t* ranks = list_.ranks;
+  int32_t* indices = list_.indices;
+  int64_t kept = 0;
+  int64_t i = 0;
+  for (; i < count_ && ties > 0; ++i) {
+    const int32_t r = ranks[i];
+    ties -= static_cast<int64_t>(r == rank);
+    ranks[kept] = r;
+    indices[kept] = indices[i];
+    kept += static_cast<int64_t>(r >= rank);
+  }
+  for (; i < count_; ++i) {
+    const int32_t r = ranks[i];
+    ranks[kept] = r;
+    indices[kept] = indices[i];
+    kept += static_cast<int64_t>(r > rank);
+  }
+  count_ = kept;
+}
+
+void RowSelector::raise_gate() {
+  if (count_ <= k_) return;
+  pad();
+  // At least k entries are above `low`, fewer above `high`.
+  int32_t low = below(lowest(list_.ranks, count_));
+  int32_t high = highest(list_.ranks, count_);
+  int64_t above = count_;
+  while (above > k_ + k_ / 4 && high - int64_t{low} > 1) {
+    const int32_t trial = middle(low, high);
+    const int64_t count = count_above(trial);
+    if (count >= k_) {
+      low = trial;
+      above = count;
+    } else {
+      high = trial;
+    }
+  }
+  if (above <= k_ + k_ / 4) {
+    keep_above(low, 0);
+    gate_ = gate_of(low);
+  } else {
+    // Ties: `high` is the k-th score. Keys to come have higher indices and lose at this very score.
+    keep_above(high, k_ - count_above(high));
+    gate_ = score_of(high);
+  }
+  open_ = false;
+}
+
+int64_t RowSelector::finish() {
+  if (count_ > k_) raise_gate();
+  if (count_ > k_) {
+    pad();
+    int32_t low = below(lowest(list_.ranks, count_));
+    int32_t high = highest(list_.ranks, count_);
+    while (high - int64_t{low} > 1) {
+      const int32_t trial = middle(low, high);
+      (count_above(trial) >= k_ ? low : high) = trial;
+    }
+    keep_above(high, k_ - count_above(high));
+  }
+  PIVOT_CHECK(count_ <= k_, "kept {} of {} keys", count_, k_);
+  const int32_t last = lowest(list_.ranks, count_);
+  last_score_ = score_of(last);
+  for (int64_t i = 0; i < count_; ++i) {
+    if (list_.ranks[i] == last) last_index_ = list_.indices[i];
+  }
+  return count_;
+}
+
+}  // namespace pivot::attention

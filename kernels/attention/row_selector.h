@@ -1,0 +1,75 @@
+#pragma once
+/// The keys of a row that can still be among its k best: the exact selection behind Top-k
+/// attention.
+///
+/// Keys come in ascending order of index. A list of bounded room holds those that beat the gate, a
+/// score that at least k keys seen beat. When the list is full the gate is raised, by counting
+/// scores above trial values, and what no longer beats it is dropped. The room and the trials
+/// decide how often that happens, never what is kept: finish() counts down to the exact k-th score.
+
+#include <cstdint>
+
+#include "kernels/attention/geometry.h"
+
+namespace pivot::attention {
+
+/// A list of `room` entries; scores as integers of the same order (ranks).
+struct SelectorRoom {
+  int32_t* ranks;
+  int32_t* indices;
+  int64_t room;
+};
+
+/// Room for k kept of n keys: as much again as is kept before the gate is raised, and a strip.
+constexpr int64_t selector_room(int64_t k, int64_t n) {
+  const int64_t room = k + (k < kForwardStrip ? kForwardStrip : k);
+  return ((room < n ? room : n) + kForwardStrip + 15) / 16 * 16;
+}
+
+class RowSelector {
+ public:
+  void begin(const SelectorRoom& list, int64_t k) {
+    list_ = list;
+    k_ = k;
+    count_ = 0;
+    gate_ = 0;
+    open_ = true;
+    nan_ = false;
+  }
+
+  /// Adds the keys first_index .. first_index + count, count <= kForwardStrip.
+  void add(const float* scores, int64_t count, int64_t first_index);
+
+  /// True if a NaN was among the scores.
+  bool nan() const { return nan_; }
+
+  /// Leaves the min(k, seen) best, in ascending order of index; returns how many. Not for rows with
+  /// a NaN.
+  int64_t finish();
+
+  int32_t index(int64_t i) const { return list_.indices[i]; }
+  /// The score, -0 as +0.
+  float score(int64_t i) const;
+  /// After finish, of at least one key: the lowest score kept and the highest index that has it.
+  float last_score() const { return last_score_; }
+  int32_t last_index() const { return last_index_; }
+
+ private:
+  void add_all(const float* scores, int64_t count, int64_t first_index);
+  void add_above_gate(const float* scores, int64_t count, int64_t first_index);
+  void raise_gate();
+  int64_t count_above(int32_t rank) const;
+  void keep_above(int32_t rank, int64_t ties);
+  void pad();
+
+  SelectorRoom list_ = {};
+  int64_t k_ = 0;
+  int64_t count_ = 0;
+  float gate_ = 0;    // keys to come must beat it unless open
+  bool open_ = true;  // no gate yet
+  bool nan_ = false;
+  float last_score_ = 0;
+  int32_t last_index_ = 0;
+};
+
+}  // namespace pivot::attention
