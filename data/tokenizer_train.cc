@@ -21,7 +21,10 @@ namespace pivot {
 namespace {
 
 constexpr int64_t kFixedPieces = 3 + 256;  // <unk> <s> </s> and the bytes
-constexpr size_t kMaxSentence = 2048;      // bytes; the library drops sentences above 4192
+// 6.5 MB of dictionary text, 4096 unigram pieces: 2 MB (512 bytes a piece) give 0.4 % more tokens
+// than all of it, in a third of the time.
+constexpr int64_t kSampleBytesPerPiece = 512;
+constexpr size_t kMaxSentence = 2048;  // bytes; the library drops sentences above 4192
 
 struct Sentence {
   uint32_t key;  // sampling order
@@ -111,7 +114,7 @@ void check_options(const TokenizerTrainOptions& o) {
     throw_user("--model-type {}: must be unigram or bpe", o.model_type);
   }
   if (o.reserved < 0) throw_user("--reserved {}: must not be negative", o.reserved);
-  if (o.sample_bytes < 1) throw_user("--sample-bytes {}: must be positive", o.sample_bytes);
+  if (o.sample_bytes < 0) throw_user("--sample-bytes {}: must not be negative", o.sample_bytes);
   if (o.vocab <= kFixedPieces + o.reserved || o.vocab > (1 << 20)) {
     throw_user(
         "--vocab {}: must be above {} (3 special and 256 byte pieces, {} reserved) and at most {}",
@@ -172,7 +175,9 @@ TokenizerTrainResult train_tokenizer(const TokenizerTrainOptions& options) {
   check_options(options);
   const auto start = std::chrono::steady_clock::now();
   DocumentReader reader(options.documents);
-  SentenceSample sample(options.sample_bytes, options.seed);
+  const int64_t sample_bytes =
+      options.sample_bytes > 0 ? options.sample_bytes : options.vocab * kSampleBytesPerPiece;
+  SentenceSample sample(sample_bytes, options.seed);
   Document document;
   while (reader.next(document)) {
     if (interrupted()) throw_error("interrupted: no tokenizer was written");

@@ -13,7 +13,7 @@ struct TokenizerTrainOptions {
   int64_t vocab = 4096;
   std::string model_type = "unigram";
   int64_t reserved = 0;
-  int64_t sample_bytes = int64_t{16} << 20;
+  int64_t sample_bytes = 0;
   uint64_t seed = 0;
   std::string out;
 
@@ -23,7 +23,8 @@ struct TokenizerTrainOptions {
     v("vocab", vocab, "pieces, including 3 special, 256 byte pieces and the reserved symbols");
     v("model_type", model_type, "unigram or bpe");
     v("reserved", reserved, "symbols <r0>, <r1>, ... for generated tasks");
-    v("sample_bytes", sample_bytes, "at most this much text, chosen line by line, is learnt from");
+    v("sample_bytes", sample_bytes,
+      "at most this much text, chosen line by line, is learnt from; 0: 512 bytes for every piece");
     v("seed", seed, "chooses the lines");
     v("out", out, "file to write");
   }
