@@ -14,15 +14,20 @@ using decode::Workspace;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
-// What candidate lists of any smaller batch or length can take in all; see Extent.
-int64_t candidate_bound(const DecodeAttention& a, const Extent& e, int workers) {
-  if (a.policy.dense()) return 0;
-  const int64_t lists = std::min(e.sequences * e.blocks,
-                                 decode::divide_up(int64_t{2} * workers, e.kv_heads) + e.sequences);
-  const int64_t by_k = lists * std::max<int64_t>(4 * e.k_max, 1024);
-  const int64_t by_length =
-      (e.sequences * e.blocks + lists) * (decode::kBlockTokens + decode::CandidateList::kStep);
-  return e.selections * std::min(by_k, by_length);
+// Entries of `lists` lists over `rows` rows of the longest sequence, whatever their parts.
+int64_t list_bound(const Extent& e, int64_t rows, int64_t lists) {
+  const int64_t by_k = decode::candidate_room(e.k_max, std::numeric_limits<int32_t>::max());
+  const int64_t by_length = (rows * e.blocks + lists) * decode::kBlockTokens;
+  return std::min(lists * by_k, by_length + lists * kPageTokens);
+}
+
+// Candidates and spare room of this or any smaller batch or length; see Extent.
+size_t list_bytes(const Extent& e, int workers) {
+  const int64_t most_parts = decode::divide_up(int64_t{2} * workers, e.kv_heads);
+  const int64_t lists = std::min(e.sequences * e.blocks, most_parts + e.sequences);
+  const int64_t spare = list_bound(e, 1, std::min(e.blocks, most_parts));
+  return scratch_size(DType::I64, e.selections * list_bound(e, e.sequences, lists)) +
+         scratch_size(DType::I64, workers * spare);
 }
 
 Workspace take_workspace(const DecodeAttention& a, const Extent& e, Context& ctx) {
@@ -43,9 +48,12 @@ Workspace take_workspace(const DecodeAttention& a, const Extent& e, Context& ctx
     w.mass_max = floats(rows * e.blocks);
     w.mass_sum = floats(rows * e.blocks);
   }
+  const auto keys = [&](int64_t count) {
+    return reinterpret_cast<uint64_t*>(ctx.scratch.tensor(DType::I64, {count}).as<int64_t>());
+  };
   const int64_t lists = e.sequences * e.selections * e.parts;
-  w.candidates =
-      reinterpret_cast<uint64_t*>(ctx.scratch.tensor(DType::I64, {lists * e.room}).as<int64_t>());
+  w.candidates = keys(lists * e.room);
+  w.spare = keys(ctx.pool.size() * e.parts * e.room);
   w.counts = integers(lists);
   return w;
 }
@@ -170,7 +178,7 @@ size_t scratch_bytes(const DecodeAttention& a, int workers) {
                  scratch_size(DType::F32, rows * e.slots * e.head_dim);
   if (a.policy.dense()) return bytes;
   bytes += 2 * scratch_size(DType::F32, rows * e.blocks);
-  bytes += scratch_size(DType::I64, candidate_bound(a, e, workers));
+  bytes += list_bytes(e, workers);
   return bytes + scratch_size(DType::I32, e.selections * (e.sequences * e.blocks + 1));
 }
 
@@ -200,14 +208,21 @@ void decode_attention_cpu(const DecodeAttention& a, Context& ctx) {
   }
   const auto run = [&](const std::vector<Job>& jobs, auto&& body) {
     ctx.pool.for_each(static_cast<int64_t>(jobs.size()),
-                      [&](int64_t i, int) { body(jobs[static_cast<size_t>(i)]); });
+                      [&](int64_t i, int worker) { body(jobs[static_cast<size_t>(i)], worker); });
   };
-  run(scans, [&](const Job& job) {
-    const auto scan = job.row->dense() ? decode::dense_block : decode::scan_part;
-    scan(*job.row, extent, work, job.first, job.second);
+  run(scans, [&](const Job& job, int worker) {
+    if (job.row->dense()) {
+      decode::dense_block(*job.row, extent, work, job.first, job.second);
+    } else {
+      decode::scan_part(*job.row, extent, work, job.first, job.second, worker);
+    }
   });
-  run(selections, [&](const Job& job) { select_row(*job.row, extent, work, job.first); });
-  run(chunks, [&](const Job& job) { attend_chunk(*job.row, extent, work, job.first, job.second); });
+  run(selections, [&](const Job& job, int worker) {
+    decode::select_row(*job.row, extent, work, job.first, worker);
+  });
+  run(chunks, [&](const Job& job, int) {
+    decode::attend_chunk(*job.row, extent, work, job.first, job.second);
+  });
 
   int32_t nan_rows = 0;
   for (const Row& row : rows) {

@@ -29,10 +29,9 @@ void force_scores(const Row& row, int64_t token, int64_t count, float* scores) {
   const int64_t newest = row.length - 1;
   if (token >= policy.sink && newest - (token + count - 1) >= policy.recent) return;
   for (int64_t i = 0; i < count; ++i) {
-    if (is_forced(static_cast<int32_t>(token + i), 0, static_cast<int32_t>(newest), policy.sink,
-                  policy.recent)) {
-      scores[i] = kForcedScore;
-    }
+    const bool forced = is_forced(static_cast<int32_t>(token + i), 0, static_cast<int32_t>(newest),
+                                  policy.sink, policy.recent);
+    if (forced && scores[i] == scores[i]) scores[i] = kForcedScore;  // a NaN stays to be seen
   }
 }
 
@@ -50,19 +49,22 @@ void combine(SelectionGroup group, const float* scores, int64_t count, float* to
 // Scores of one page for the heads of a group, and what happens to them.
 class PartScan {
  public:
-  PartScan(const Row& row, const Extent& extent, const Workspace& work, int64_t g, int64_t part)
+  PartScan(const Row& row, const Extent& extent, const Workspace& work, int64_t g, int64_t part,
+           int worker)
       : row_(row),
         extent_(extent),
         work_(work),
         g_(g),
         part_(part),
+        spare_(work.spare + worker * extent.parts * extent.room),
         scores_(static_cast<size_t>(extent.group * kPageTokens)) {}
 
   void run() {
     const int64_t lists = per_head() ? extent_.group : 1;
     std::vector<CandidateList> candidates;
     for (int64_t r = 0; r < lists; ++r) {
-      candidates.emplace_back(work_.candidates + list(r) * extent_.room, extent_.room, row_.k);
+      candidates.emplace_back(work_.candidates + list(r) * extent_.room, spare_, extent_.room,
+                              row_.k);
     }
     for (int64_t r = 0; r < extent_.group; ++r) work_.nan[row_slot(r) + part_] = 0;
     const Range range = blocks_of_part(row_, extent_, part_);
@@ -70,7 +72,13 @@ class PartScan {
       scan_block(block, candidates);
     }
     for (int64_t r = 0; r < lists; ++r) {
-      work_.counts[list(r)] = static_cast<int32_t>(candidates[static_cast<size_t>(r)].finish());
+      CandidateList& best = candidates[static_cast<size_t>(r)];
+      work_.counts[list(r)] = static_cast<int32_t>(best.finish());
+      if (!best.nan()) continue;
+      // A NaN in what a group is ranked by is one for all its heads.
+      const int64_t first = per_head() ? r : 0;
+      const int64_t last = per_head() ? r + 1 : extent_.group;
+      for (int64_t h = first; h < last; ++h) work_.nan[row_slot(h) + part_] = 1;
     }
   }
 
@@ -111,11 +119,10 @@ class PartScan {
     for (int64_t r = 0; r < extent_.group; ++r) {
       float* scores = scores_.data() + r * kPageTokens;
       if (per_head() || r == 0) {
-        std::copy(scores, scores + count, ranking);
+        std::copy(scores, scores + kPageTokens, ranking);
       } else {
         combine(row_.a.policy.group, scores, count, ranking);
       }
-      if (any_nan(ranking, count)) work_.nan[row_slot(r) + part_] = 1;
       if (per_head()) {
         force_scores(row_, token, count, ranking);
         candidates[static_cast<size_t>(r)].add(ranking, count, token);
@@ -139,6 +146,7 @@ class PartScan {
   const Extent& extent_;
   const Workspace& work_;
   int64_t g_, part_;
+  uint64_t* spare_;
   std::vector<float> scores_;  // (group, kPageTokens)
 };
 
@@ -151,12 +159,13 @@ float score_key(const float* q, const float* key, int64_t head_dim) {
 
 }  // namespace
 
-void scan_part(const Row& row, const Extent& extent, const Workspace& work, int64_t g,
-               int64_t part) {
-  PartScan(row, extent, work, g, part).run();
+void scan_part(const Row& row, const Extent& extent, const Workspace& work, int64_t g, int64_t part,
+               int worker) {
+  PartScan(row, extent, work, g, part, worker).run();
 }
 
-void select_row(const Row& row, const Extent& extent, const Workspace& work, int64_t selection) {
+void select_row(const Row& row, const Extent& extent, const Workspace& work, int64_t selection,
+                int worker) {
   const int64_t first_list = list_of(row, extent, selection, 0);
   uint64_t* keys = work.candidates + first_list * extent.room;
   int64_t count = 0;
@@ -166,25 +175,16 @@ void select_row(const Row& row, const Extent& extent, const Workspace& work, int
     std::copy(from, from + n, keys + count);  // towards the front: never past its source
     count += n;
   }
+  PIVOT_CHECK(count >= row.k, "{} candidates for {} kept keys", count, row.k);
+  const uint64_t last = count > row.k ? keep_best(keys, count, row.k,
+                                                  work.spare + worker * extent.parts * extent.room)
+                                      : *std::min_element(keys, keys + count);
+  work.counts[first_list] = static_cast<int32_t>(row.k);
   const int64_t group = row.a.policy.group == SelectionGroup::Head ? 1 : extent.group;
-  float tau = std::numeric_limits<float>::quiet_NaN();
-  int32_t jcut = -1;
-  // Fewer than k only where NaN scores were left out; those rows become NaN.
-  const int64_t kept = std::min(count, row.k);
-  work.counts[first_list] = static_cast<int32_t>(kept);
-  if (kept > 0) {
-    select_best(keys, count, kept);
-    const uint64_t last = keys[kept - 1];
-    tau = candidate_score(last);
-    jcut = candidate_index(last);
-    // Index ascending: the values are then read forwards and summed in one fixed order.
-    std::sort(keys, keys + kept,
-              [](uint64_t x, uint64_t y) { return candidate_index(x) < candidate_index(y); });
-  }
   for (int64_t r = 0; r < group; ++r) {
     const int64_t head = row.b * extent.heads + selection * group + r;
-    row.a.tau.as<float>()[head] = tau;
-    row.a.jcut.as<int32_t>()[head] = jcut;
+    row.a.tau.as<float>()[head] = rank_score(last);
+    row.a.jcut.as<int32_t>()[head] = rank_index(last);
   }
 }
 
@@ -205,8 +205,8 @@ void attend_chunk(const Row& row, const Extent& extent, const Workspace& work, i
   for (int64_t i = begin; i < end; i += kPageTokens) {
     const int64_t count = std::min(kPageTokens, end - i);
     for (int64_t j = 0; j < count; ++j) {
-      const int64_t token = candidate_index(kept[i + j]);
-      weights[j] = candidate_score(kept[i + j]);
+      const int64_t token = rank_index(kept[i + j]);
+      weights[j] = rank_score(kept[i + j]);
       // What ranked was not this head's score: a forced key, or the score of a whole group.
       if (!per_head || weights[j] == kForcedScore) {
         load_page_key(row.keys(g, token), token % kPageTokens, d, key.data());
@@ -217,7 +217,7 @@ void attend_chunk(const Row& row, const Extent& extent, const Workspace& work, i
     }
     take_scores(partial, weights, count, row.a.scale, d);
     for (int64_t j = 0; j < count; ++j) {
-      const int64_t token = candidate_index(kept[i + j]);
+      const int64_t token = rank_index(kept[i + j]);
       add_values({.acc = partial.acc,
                   .acc_stride = d,
                   .weights = weights + j,

@@ -43,8 +43,7 @@ struct Extent {
     // ranges reach a sharp gate sooner.
     const int64_t rows = std::max<int64_t>(1, sequences * kv_heads);
     parts = std::clamp<int64_t>(divide_up(int64_t{2} * workers, rows), 1, blocks);
-    room = std::min(divide_up(blocks, parts) * kBlockTokens + CandidateList::kStep,
-                    std::max<int64_t>(4 * k_max, 1024));
+    room = candidate_room(k_max, divide_up(blocks, parts) * kBlockTokens);
     slots = std::max(blocks, divide_up(k_max, kChunkKeys));
   }
 };
@@ -58,6 +57,7 @@ struct Workspace {
   float* mass_max;       // (B, H, blocks), where lse_visible is wanted
   float* mass_sum;       // (B, H, blocks)
   uint64_t* candidates;  // (B, selections, parts, room)
+  uint64_t* spare;       // (workers, parts, room)
   int32_t* counts;       // (B, selections, parts)
 };
 
@@ -97,11 +97,13 @@ struct Row {
 void dense_block(const Row& row, const Extent& extent, const Workspace& work, int64_t g,
                  int64_t block);
 /// Top-k: candidates of one part for every selection of KV head g (and the visible mass per block).
-void scan_part(const Row& row, const Extent& extent, const Workspace& work, int64_t g,
-               int64_t part);
-/// Top-k: the kept set of one selection from its parts' candidates, sorted by ascending key index,
-/// at the front of the first part's list; writes tau and jcut of its heads.
-void select_row(const Row& row, const Extent& extent, const Workspace& work, int64_t selection);
+/// `worker` names the spare room that no other thread uses.
+void scan_part(const Row& row, const Extent& extent, const Workspace& work, int64_t g, int64_t part,
+               int worker);
+/// Top-k: the kept set of one selection from its parts' candidates, by ascending key index, at the
+/// front of the first part's list; writes tau and jcut of its heads.
+void select_row(const Row& row, const Extent& extent, const Workspace& work, int64_t selection,
+                int worker);
 /// Top-k: partial softmax of one chunk of kept keys of one head.
 void attend_chunk(const Row& row, const Extent& extent, const Workspace& work, int64_t head,
                   int64_t chunk);
