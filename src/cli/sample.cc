@@ -139,9 +139,8 @@ int run_sample(const std::vector<std::string>& args) {
   CommandLine line("sample", "Continue a prompt with a trained model");
   line.options(options);
   line.footer(
-      "The prompt is --prompt, --prompt-file or standard input. Text goes to standard output, "
-      "what\n"
-      "was used and how fast it was to standard error.");
+      "The prompt is --prompt, --prompt-file or standard input, as it is, line ends included.\n"
+      "Text goes to standard output, what was used and how fast it was to standard error.");
   if (!line.parse(args)) return 0;
   if (options.n < 1) throw_user("--n {} must be at least 1", options.n);
   validate(options.sampler);
@@ -174,7 +173,11 @@ int run_sample(const std::vector<std::string>& args) {
             rate(t.decoded_tokens, t.decode_seconds), session.kept_mass(),
             to_string(result.samples[0].finish));
   if (!options.json.empty()) {
-    write_file_atomically(options.json, to_json(result, options, session, prompt).dump(2) + "\n");
+    // A prompt may hold any bytes; JSON may not.
+    const std::string text =
+        to_json(result, options, session, prompt)
+            .dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+    write_file_atomically(options.json, text + "\n");
   }
   return 0;
 }
