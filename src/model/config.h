@@ -23,6 +23,7 @@ struct ModelConfig {
   bool tied_embeddings = true;
   bool qkv_bias = false;
   bool qk_norm = false;
+  double init_std = 0.02;  // of the initial weights; only used before training
 
   template <class V>
   void visit(V&& v) {
@@ -40,6 +41,7 @@ struct ModelConfig {
     v("tied_embeddings", tied_embeddings, "output projection = embedding table");
     v("qkv_bias", qkv_bias, "bias on the QKV projection (Qwen2)");
     v("qk_norm", qk_norm, "RMSNorm on query and key heads (Qwen3)");
+    v("init_std", init_std, "standard deviation of the initial weights");
   }
 
   int qkv_heads() const { return heads + 2 * kv_heads; }

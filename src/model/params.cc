@@ -6,7 +6,6 @@
 namespace pivot {
 namespace {
 
-constexpr double kInitStddev = 0.02;
 constexpr int64_t kInitGrain = 1 << 14;
 
 // FNV-1a: the part of a parameter's name in its random stream. Fixed for ever: initial weights are
@@ -34,6 +33,7 @@ void validate(const ModelConfig& c) {
   require(c.norm_eps > 0, "norm_eps", "must be positive");
   require(c.rope_theta > 1, "rope_theta", "must be above 1");
   require(c.context > 0, "context", "must be positive");
+  require(c.init_std >= 0, "init_std", "must not be negative");
   rope_frequencies(c.head_dim, c.rope_theta, c.rope_scaling);
 }
 
@@ -75,8 +75,9 @@ void init_params(const ModelConfig& config, const Tensor& flat, uint64_t seed, C
   for (const ParamInfo& p : list_params(config)) {
     float* values = data + p.offset;
     const Philox random(seed, Stream::Init, name_stream(p.name));
-    const double stddev =
-        p.init == Init::Residual ? kInitStddev / std::sqrt(2.0 * config.layers) : kInitStddev;
+    const double stddev = p.init == Init::Residual
+                              ? config.init_std / std::sqrt(2.0 * config.layers)
+                              : config.init_std;
     ctx.pool.for_ranges(p.shape.count(), kInitGrain, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         switch (p.init) {

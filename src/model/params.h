@@ -73,7 +73,7 @@ std::vector<ParamInfo> list_params(const ModelConfig& config);
 /// Views into a flat (P) tensor in the order of list_params; sets head = embed when tied.
 Params bind_params(const ModelConfig& config, const Tensor& flat);
 
-/// Fills a flat (P) F32 tensor: Normal has standard deviation 0.02, values are a function of
+/// Fills a flat (P) F32 tensor: Normal has standard deviation init_std, values are a function of
 /// (seed, name, index) alone.
 void init_params(const ModelConfig& config, const Tensor& flat, uint64_t seed, Context& ctx);
 
