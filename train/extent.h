@@ -30,8 +30,8 @@ struct Extent {
 /// Throws UserError that starts with `key`. A share is at most 100%.
 Extent parse_extent(std::string_view text, std::string_view key);
 
-/// The extent as a share of the run, at most 1: schedules follow progress, so that a run which ends by
-/// time has finished them. Throws UserError where the run has no limit in the extent's unit.
+/// The extent as a share of the run, at most 1: schedules follow progress, so that a run which ends
+/// by time has finished them. Throws UserError where the run has no limit in the extent's unit.
 double share_of_run(const Extent& extent, const RunLimits& limits, std::string_view key);
 
 /// True when a multiple of the extent lies in (before, after]: time to save, validate, sample.

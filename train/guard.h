@@ -15,19 +15,21 @@ struct GuardOptions {
 
 class StepGuard {
  public:
-  static constexpr int kMaxSkipped = 5;     // in a row, then the run stops
+  static constexpr int kMaxSkipped = 5;       // in a row, then the run stops
   static constexpr int64_t kMinHistory = 50;  // losses seen before one can be an outlier
-  static constexpr double kDecay = 0.98;    // of the running mean and variance: about 50 steps
-  static constexpr double kMinSigma = 0.02;  // of the mean: a very even loss is no reason to skip
+  static constexpr double kDecay = 0.98;      // of the running mean and variance: about 50 steps
+  static constexpr double kMinSigma = 0.02;   // of the mean: a very even loss is no reason to skip
 
   explicit StepGuard(const GuardOptions& options) : options_(options) {}
 
   /// "" if the step is to be applied, else why not. Updates the running mean and variance; an
-  /// outlier enters them cut down to the limit, so that a loss which stays high is accepted in time.
+  /// outlier enters them cut down to the limit, so that a loss which stays high is accepted in
+  /// time.
   std::string judge(double loss, double grad_norm);
   /// True once the run has to stop: kMaxSkipped in a row, or a NaN with stop_on_nan.
   bool must_stop() const { return stop_; }
-  /// The loss of the next steps is not comparable (the attention changed): forget mean and variance.
+  /// The loss of the next steps is not comparable (the attention changed): forget mean and
+  /// variance.
   void restart_history();
   /// After a stop that was saved: a resumed run gets its attempts again.
   void forgive();

@@ -1,14 +1,15 @@
 #pragma once
-/// runs/NAME/metrics.jsonl: one JSON object a line, each with "kind" and, but for the schema, "step".
+/// runs/NAME/metrics.jsonl: one JSON object a line, each with "kind" and, but for the schema,
+/// "step".
 ///
-///   schema       version, and for every kind its keys with unit and meaning; first line of the file
-///   run          a session begins: device, threads, parameters, attention, memory by category, ...
-///   step         after every optimiser step (docs of the keys: kStepKeys in metrics.cc)
-///   validation   loss, ppl, bits_per_byte (where bytes are known), tokens, attention, elapsed
-///   diagnostics  attention statistics: kept_mass, and layers: [{policy, k, kept_mass[H], entropy[H]}]
-///   skip         a step that was not applied: reason, loss, grad_norm, first_row, rows
-///   checkpoint   path, seconds
-///   end          reason: finished | time | interrupted | stopped; elapsed
+///   schema       version, and for every kind its keys with unit and meaning; first line of the
+///   file run          a session begins: device, threads, parameters, attention, memory by
+///   category, ... step         after every optimiser step (docs of the keys: kStepKeys in
+///   metrics.cc) validation   loss, ppl, bits_per_byte (where bytes are known), tokens, attention,
+///   elapsed diagnostics  attention statistics: kept_mass, and layers: [{policy, k, kept_mass[H],
+///   entropy[H]}] skip         a step that was not applied: reason, loss, grad_norm, first_row,
+///   rows checkpoint   path, seconds end          reason: finished | time | interrupted | stopped;
+///   elapsed
 /// Numbers that are not finite are written as null.
 
 #include <cstdint>
@@ -26,13 +27,13 @@ struct StepMetrics {
   int64_t step = 0;  // steps done, this one included
   double loss = 0;   // nats per valid target, mean over the step
   double lr = 0;
-  double grad_norm = 0;    // before clipping
-  int64_t tokens = 0;      // consumed by the run so far
-  int64_t targets = 0;     // valid targets of this step
-  double seconds = 0;      // of this step
+  double grad_norm = 0;  // before clipping
+  int64_t tokens = 0;    // consumed by the run so far
+  int64_t targets = 0;   // valid targets of this step
+  double seconds = 0;    // of this step
   double tokens_per_second = 0;
-  double mfu = 0;        // FLOPs of the model as trained / time / measured matmul peak
-  double mfu_dense = 0;  // the same with the FLOPs that dense attention would take
+  double mfu = 0;                   // FLOPs of the model as trained / time / measured matmul peak
+  double mfu_dense = 0;             // the same with the FLOPs that dense attention would take
   std::optional<double> kept_mass;  // in steps with diagnostics
   std::string attention;            // spec of this step
   int64_t memory = 0;               // bytes held

@@ -1,5 +1,6 @@
 #pragma once
-/// AdamW over flat buffers: weights, gradients and both moments, F32, in the order of list_params().
+/// AdamW over flat buffers: weights, gradients and both moments, F32, in the order of
+/// list_params().
 
 #include "kernels/adamw/adamw.h"
 #include "src/model/params.h"

@@ -68,7 +68,8 @@ struct CheckpointOptions {
   int keep = 2;
   template <class V>
   void visit(V&& v) {
-    v("every", every, "save every so many steps (500), share of the run (10%) or time (10m); 0 is off");
+    v("every", every,
+      "save every so many steps (500), share of the run (10%) or time (10m); 0 is off");
     v("keep", keep, "newest checkpoints kept; 0 keeps all");
   }
 };
@@ -129,7 +130,8 @@ struct TrainOptions {
     v("resume", resume, "auto, never, or the path of a checkpoint");
     v("diagnostics_every", diagnostics_every, "steps between attention statistics; 0 is off");
     v("on_nan", on_nan, "a step with NaN or infinite gradients: skip (up to 5 in a row) or stop");
-    v("spike_sigma", spike_sigma, "skip steps whose loss is so many sigma above its average; 0 is off");
+    v("spike_sigma", spike_sigma,
+      "skip steps whose loss is so many sigma above its average; 0 is off");
     v.group("model", model);
     v.group("data", data);
     v.group("attention", attention);

@@ -82,8 +82,8 @@ size_t saved_activations(const TrainOptions& o, int64_t tokens) {
   return arena.peak();
 }
 
-// The arena's peak over everything a run does: steps of all stages, with and without statistics, and
-// validation.
+// The arena's peak over everything a run does: steps of all stages, with and without statistics,
+// and validation.
 size_t arena_peak(const TrainOptions& o, const AttentionSchedule& schedule, Rehearsal& run,
                   const Batch& batch) {
   for (const AttentionSchedule::Stage& stage : schedule.stages()) {
@@ -143,15 +143,13 @@ RunPlan plan_run(const TrainOptions& o, ThreadPool& pool) {
   if (!o.data.validation.empty()) {
     const double batches = static_cast<double>(o.validation.tokens) /
                            static_cast<double>(o.batch.micro * o.data.seq_len);
-    plan.validation =
-        combine({}, batches, run.validation(schedule.stages().back().layers, batch));
+    plan.validation = combine({}, batches, run.validation(schedule.stages().back().layers, batch));
     plan.validations = times_due(o.validation.every, "validation.every", limits) + 1;
   }
   plan.checkpoint_bytes = plan.memory.parameters + plan.memory.moments + kMetadataBytes;
   const double saves = std::max(1.0, times_due(o.checkpoint.every, "checkpoint.every", limits));
   const double kept = o.checkpoint.keep > 0 ? std::min<double>(o.checkpoint.keep, saves) : saves;
-  plan.disk_bytes =
-      static_cast<size_t>(static_cast<double>(plan.checkpoint_bytes) * (kept + 1));
+  plan.disk_bytes = static_cast<size_t>(static_cast<double>(plan.checkpoint_bytes) * (kept + 1));
   return plan;
 }
 
@@ -184,11 +182,8 @@ Remedy find_remedy(const TrainOptions& options, size_t budget, ThreadPool& pool)
     const char* recompute;
     bool single_row;
   };
-  constexpr Candidate kCandidates[] = {{"none", true},
-                                       {"selective", false},
-                                       {"selective", true},
-                                       {"full", false},
-                                       {"full", true}};
+  constexpr Candidate kCandidates[] = {
+      {"none", true}, {"selective", false}, {"selective", true}, {"full", false}, {"full", true}};
   for (const Candidate& c : kCandidates) {
     TrainOptions o = options;
     std::string change;

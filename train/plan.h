@@ -46,17 +46,17 @@ struct RunPlan {
   int64_t tokens_per_step() const { return rows * seq_len; }
 };
 
-/// `options` passed validate() and has model.vocab and batch.micro set. `pool` is the pool of the run:
-/// scratch memory depends on its size.
+/// `options` passed validate() and has model.vocab and batch.micro set. `pool` is the pool of the
+/// run: scratch memory depends on its size.
 RunPlan plan_run(const TrainOptions& options, ThreadPool& pool);
 
-/// Rows of a micro-batch for batch.micro = 0: the largest divisor of the step's rows that has at most
-/// kMicroTokens tokens and whose arena takes at most a quarter of `memory`; 1 if none does.
+/// Rows of a micro-batch for batch.micro = 0: the largest divisor of the step's rows that has at
+/// most kMicroTokens tokens and whose arena takes at most a quarter of `memory`; 1 if none does.
 int64_t choose_micro_rows(const TrainOptions& options, size_t memory, ThreadPool& pool);
 inline constexpr int64_t kMicroTokens = 8192;  // beyond it matmuls gain nothing on a CPU
 
-/// FLOPs of a ledger whose attention ran on documents that fill `attention_share` of the T^2 the plan
-/// assumed.
+/// FLOPs of a ledger whose attention ran on documents that fill `attention_share` of the T^2 the
+/// plan assumed.
 double flops_of(const CostLedger& ledger, double attention_share);
 
 /// A change of options and what it brings the total to.

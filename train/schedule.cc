@@ -17,8 +17,8 @@ bool all_dense(const std::vector<AttentionPolicy>& layers) {
   return std::all_of(layers.begin(), layers.end(), [](const auto& p) { return p.dense(); });
 }
 
-// The policy with the share of a row of seq_len tokens that lies `x` of the way, by factors, from all
-// of them to what `target` keeps.
+// The policy with the share of a row of seq_len tokens that lies `x` of the way, by factors, from
+// all of them to what `target` keeps.
 AttentionPolicy annealed(const AttentionPolicy& target, double x, int64_t seq_len) {
   if (target.dense()) return target;
   const double kept = static_cast<double>(budget_of(target)(seq_len));
@@ -54,8 +54,8 @@ LearningRate::LearningRate(const ScheduleOptions& options, double peak, const Ru
   if (!(min_ratio_ >= 0 && min_ratio_ <= 1)) {
     throw_user("schedule.min_lr_ratio {} must lie in [0, 1]", min_ratio_);
   }
-  warmup_ = share_of_run(parse_extent(options.warmup, "schedule.warmup"), limits,
-                         "schedule.warmup");
+  warmup_ =
+      share_of_run(parse_extent(options.warmup, "schedule.warmup"), limits, "schedule.warmup");
   decay_ = share_of_run(parse_extent(options.decay, "schedule.decay"), limits, "schedule.decay");
   step_ = limits.steps > 0 ? 1.0 / static_cast<double>(limits.steps) : 0.0;
 }
@@ -83,8 +83,8 @@ AttentionSchedule::AttentionSchedule(const AttentionOptions& options, int layers
   const std::vector<AttentionPolicy> target = parse_layer_policies(options.spec, layers);
   const double dense = share_of_run(parse_extent(options.dense_first, "attention.dense_first"),
                                     limits, "attention.dense_first");
-  const double anneal = share_of_run(parse_extent(options.anneal, "attention.anneal"), limits,
-                                     "attention.anneal");
+  const double anneal =
+      share_of_run(parse_extent(options.anneal, "attention.anneal"), limits, "attention.anneal");
   if (dense + anneal > 1 + kTolerance) {
     throw_user("attention.dense_first ({}) and attention.anneal ({}) are longer than the run",
                options.dense_first, options.anneal);

@@ -13,8 +13,8 @@ namespace pivot {
 
 RunLimits run_limits(const TrainOptions& options);
 
-/// peak * warmup * shape. Warm-up: linear over W of the run, (step + 1) / W in steps. Shape, with x the
-/// share done of what follows the warm-up and m = min_lr_ratio:
+/// peak * warmup * shape. Warm-up: linear over W of the run, (step + 1) / W in steps. Shape, with x
+/// the share done of what follows the warm-up and m = min_lr_ratio:
 ///   cosine    m + (1 - m) (1 + cos(pi x)) / 2
 ///   linear    1 - (1 - m) x
 ///   wsd       1, then linear down to m over the last `decay` of the run
@@ -35,8 +35,8 @@ class LearningRate {
   double step_;    // share of the run that one step is; 0 where only time limits it
 };
 
-/// Dense for `dense_first` of the run, then, over `anneal`, the ratio falling from 100% to the spec's
-/// in kAnnealStages steps of equal factors, then the spec.
+/// Dense for `dense_first` of the run, then, over `anneal`, the ratio falling from 100% to the
+/// spec's in kAnnealStages steps of equal factors, then the spec.
 class AttentionSchedule {
  public:
   static constexpr int kAnnealStages = 32;
@@ -47,7 +47,8 @@ class AttentionSchedule {
     std::string spec;  // text of `layers`
   };
 
-  /// Throws UserError naming the key that is wrong. seq_len turns a fixed k into a ratio to anneal to.
+  /// Throws UserError naming the key that is wrong. seq_len turns a fixed k into a ratio to anneal
+  /// to.
   AttentionSchedule(const AttentionOptions& options, int layers, int64_t seq_len,
                     const RunLimits& limits);
   /// In order of use; at least one.

@@ -12,13 +12,13 @@ namespace pivot {
 
 struct Status {
   StepMetrics step;
-  int64_t steps = 0;  // of the run; 0: only time ends it
+  int64_t steps = 0;                // of the run; 0: only time ends it
   std::optional<double> kept_mass;  // latest
   double eta = 0;                   // seconds left
 };
 
-/// step 120/1000 | loss 3.912 | norm 0.61 | lr 3.0e-4 | 412 ms | 12.3k tok/s | 48% mfu | mass 0.93 |
-/// mem 1.2 GiB | eta 2m11s
+/// step 120/1000 | loss 3.912 | norm 0.61 | lr 3.0e-4 | 412 ms | 12.3k tok/s | 48% mfu | mass 0.93
+/// | mem 1.2 GiB | eta 2m11s
 std::string format_status(const Status& status);
 
 /// On a terminal one line that is redrawn, else a plain log line every kPlainSeconds.

@@ -1,5 +1,7 @@
 #include "train/step.h"
 
+#include <algorithm>
+
 #include "src/base/check.h"
 
 namespace pivot {
@@ -32,17 +34,29 @@ DeviceBatch upload(const Batch& batch, Context& ctx) {
   return d;
 }
 
-double sum_on_host(const Tensor& loss, Context& ctx) {
-  if (ctx.device.is_plan()) return 0;
+// Sum of the losses of every row, in double; nothing on the plan device.
+std::vector<double> row_sums(const Tensor& loss, const Batch& batch, Context& ctx) {
+  if (ctx.device.is_plan()) return {};
   std::vector<float> values(static_cast<size_t>(loss.count()));
   copy_to_host(values.data(), loss, ctx);
-  double sum = 0;
-  for (const float v : values) sum += v;
-  return sum;
+  const auto rows = static_cast<size_t>(batch.rows);
+  const size_t length = values.size() / rows;
+  std::vector<double> sums(rows);
+  for (size_t i = 0; i < rows * length; ++i) sums[i / length] += values[i];
+  return sums;
 }
 
-double accumulate_gradients(const StepInput& step, const Batch& batch, float grad_scale,
-                            Params& grads, DiagnosticsSum* diagnostics, Context& ctx) {
+double mean_of_row(double sum, const Batch& batch, size_t row) {
+  const size_t length = batch.targets.size() / static_cast<size_t>(batch.rows);
+  const auto first = batch.targets.begin() + static_cast<std::ptrdiff_t>(row * length);
+  const auto valid = std::count_if(first, first + static_cast<std::ptrdiff_t>(length),
+                                   [](int32_t target) { return target != kNoTarget; });
+  return valid > 0 ? sum / static_cast<double>(valid) : 0;
+}
+
+std::vector<double> accumulate_gradients(const StepInput& step, const Batch& batch,
+                                         float grad_scale, Params& grads,
+                                         DiagnosticsSum* diagnostics, Context& ctx) {
   const Arena::Scope scope = ctx.scratch.scope();
   const DeviceBatch d = upload(batch, ctx);
   std::vector<AttentionStats> stats;
@@ -52,7 +66,7 @@ double accumulate_gradients(const StepInput& step, const Batch& batch, float gra
   forward_backward(step.model, d.input, d.targets, grad_scale, step.recompute, grads, d.loss,
                    diagnostics != nullptr ? &stats : nullptr, ctx);
   if (diagnostics != nullptr) diagnostics->add(stats, batch.doc_offsets, ctx);
-  return sum_on_host(d.loss, ctx);
+  return row_sums(d.loss, batch, ctx);
 }
 
 }  // namespace
@@ -68,8 +82,12 @@ StepOutput train_step(const StepInput& step, Context& ctx) {
   Params grads = bind_params(step.model.config, step.optimizer.grads());
   double sum = 0;
   for (const Batch& batch : step.micro_batches) {
-    sum += accumulate_gradients(step, batch, scale, grads, diagnostics ? &*diagnostics : nullptr,
-                                ctx);
+    const std::vector<double> rows =
+        accumulate_gradients(step, batch, scale, grads, diagnostics ? &*diagnostics : nullptr, ctx);
+    for (size_t row = 0; row < rows.size(); ++row) {
+      sum += rows[row];
+      out.row_losses.push_back(mean_of_row(rows[row], batch, row));
+    }
   }
 
   out.loss = sum / static_cast<double>(std::max<int64_t>(out.targets, 1));
@@ -86,7 +104,9 @@ double loss_sum(const Model& model, const Batch& batch, Context& ctx) {
   const Arena::Scope scope = ctx.scratch.scope();
   const DeviceBatch d = upload(batch, ctx);
   forward_loss(model, d.input, d.targets, d.loss, nullptr, ctx);
-  return sum_on_host(d.loss, ctx);
+  double sum = 0;
+  for (const double row : row_sums(d.loss, batch, ctx)) sum += row;
+  return sum;
 }
 
 Batch worst_batch(int64_t rows, int64_t seq_len) {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "data/batch.h"
 #include "src/model/transformer.h"
@@ -32,17 +33,18 @@ struct StepOutput {
   double grad_norm = 0;  // before clipping
   int64_t targets = 0;
   bool applied = false;
+  std::vector<double> row_losses;  // mean over the valid targets of each row, 0 without any
   std::optional<AttentionDiagnostics> diagnostics;
 };
 
 StepOutput train_step(const StepInput& step, Context& ctx);
 
-/// Sum of the losses of one batch, nats.
+/// Sum of the losses of one batch, nats. Forward pass only.
 double loss_sum(const Model& model, const Batch& batch, Context& ctx);
 
 /// A batch without content of the given size in which every bound is at its worst: rows of one
-/// document for cost and workspace, yet offsets for as many documents as there are tokens. For the plan
-/// device.
+/// document for cost and workspace, yet offsets for as many documents as there are tokens. For the
+/// plan device.
 Batch worst_batch(int64_t rows, int64_t seq_len);
 
 }  // namespace pivot

@@ -83,7 +83,8 @@ uint32_t crc32c(std::string_view bytes) {
 }
 
 TensorBoardWriter::TensorBoardWriter(const std::string& dir, int64_t step) {
-  // Two sessions may begin within a second; TensorBoard reads the files in the order of their names.
+  // Two sessions may begin within a second; TensorBoard reads the files in the order of their
+  // names.
   auto second = static_cast<int64_t>(now_seconds());
   do {
     path_ = fmt::format("{}/events.out.tfevents.{:010}.pivot", dir, second++);

@@ -15,8 +15,8 @@ uint32_t crc32c(std::string_view bytes);
 
 class TensorBoardWriter {
  public:
-  /// Creates DIR/events.out.tfevents.SECONDS.pivot. `step` > 0 tells TensorBoard that this file goes
-  /// on from there: it drops what earlier files hold beyond it. Throws Error.
+  /// Creates DIR/events.out.tfevents.SECONDS.pivot. `step` > 0 tells TensorBoard that this file
+  /// goes on from there: it drops what earlier files hold beyond it. Throws Error.
   TensorBoardWriter(const std::string& dir, int64_t step);
   /// One event. Throws Error (disk full).
   void scalars(int64_t step, const std::vector<std::pair<std::string, double>>& values);

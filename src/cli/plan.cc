@@ -1,0 +1,118 @@
+// pivot plan: memory, FLOPs, disk and time of a training run before it starts. Exit 3: does not
+// fit.
+#include <algorithm>
+#include <cstdio>
+
+#include "data/loader.h"
+#include "data/tokenizer.h"
+#include "src/base/check.h"
+#include "src/base/file.h"
+#include "src/base/log.h"
+#include "src/cli/commands.h"
+#include "src/cli/plan_print.h"
+#include "src/cli/train_config.h"
+#include "train/machine.h"
+#include "train/setup.h"
+
+namespace pivot {
+namespace {
+
+constexpr int kExitDoesNotFit = 3;
+constexpr int64_t kAssumedVocab = 32000;
+
+struct PlanOptions {
+  std::string memory;
+  bool measure = false;
+  std::string json;
+
+  template <class V>
+  void visit(V&& v) {
+    v("memory", memory, "memory that may be used (4GiB); empty takes what is available now");
+    v("measure", measure, "run four real steps instead of estimating their time");
+    v("json", json, "also write the plan to this file");
+  }
+};
+
+// Vocabulary and epoch from the data where it is there, else from the tokenizer, else assumed.
+void look_at_data(TrainOptions& o, PlanReport& report) {
+  if (!o.data.train.empty()) {
+    try {
+      const auto loader = open_loader(o.data.train, o.data.seq_len, o.data.document_mask, o.seed,
+                                      LoaderOrder::Shuffled);
+      report.epoch_tokens = loader->epoch_tokens();
+      fit_to_data(o, *loader, nullptr);
+      report.vocabulary = "from the shards";
+      return;
+    } catch (const UserError& e) {
+      report.notes.push_back(fmt::format("the data was not looked at: {}", e.what()));
+    }
+  }
+  if (o.model.vocab > 0) {
+    report.vocabulary = "model.vocab";
+  } else if (!o.data.tokenizer.empty()) {
+    o.model.vocab = load_tokenizer(o.data.tokenizer)->vocab();
+    report.vocabulary = "from the tokenizer";
+  } else {
+    o.model.vocab = kAssumedVocab;
+    report.vocabulary = "assumed: there is neither data nor tokenizer nor model.vocab";
+  }
+}
+
+void estimate(const TrainOptions& o, const PlanOptions& plan_options, ThreadPool& pool,
+              PlanReport& report) {
+  const RunLimits limits = run_limits(o);
+  const AttentionSchedule schedule(o.attention, o.model.layers, o.data.seq_len, limits);
+  const Speed speed = measure_speed(o, pool);
+  report.matmul_flops = speed.matmul_flops;
+  for (size_t i = 0; i < report.plan.stages.size(); ++i) {
+    const auto& layers = schedule.stages()[i].layers;
+    const bool edge = i == 0 || i + 1 == report.plan.stages.size();
+    report.stage_seconds.push_back(
+        plan_options.measure && edge ? measure_step(o, report.plan, layers, pool)
+                                     : estimate_seconds(report.plan.stages[i].work, layers, speed));
+  }
+  report.validation_seconds =
+      estimate_seconds(report.plan.validation, schedule.stages().back().layers, speed);
+  report.measured = plan_options.measure;
+}
+
+}  // namespace
+
+int run_plan(const std::vector<std::string>& args) {
+  TrainOptions options;
+  PlanOptions plan_options;
+  if (!parse_train_command("plan", "Memory, FLOPs, disk and time of a training run",
+                           "Takes the config and overrides of 'pivot train'. Exit code 3: the run "
+                           "does not fit.",
+                           args, options, plan_options)) {
+    return 0;
+  }
+  validate(options);
+  PlanReport report;
+  report.budget =
+      plan_options.memory.empty() ? machine_memory().available : parse_bytes(plan_options.memory);
+  look_at_data(options, report);
+  ThreadPool pool(options.threads);
+  if (options.batch.micro == 0) {
+    const size_t memory = plan_options.memory.empty() ? machine_memory().total : report.budget;
+    options.batch.micro = choose_micro_rows(options, memory, pool);
+  }
+  report.plan = plan_run(options, pool);
+  report.threads = pool.size();
+  report.free_disk = free_disk_bytes(options.output);
+  if (!report.fits_memory()) report.remedy = find_remedy(options, report.budget, pool);
+  if (!plan_options.measure || report.fits_memory()) {
+    estimate(options, plan_options, pool, report);
+  } else {
+    report.notes.push_back("--measure was left out: the run does not fit");
+  }
+  for (const std::string& line : advice(options)) report.notes.push_back(line);
+
+  std::fputs(plan_text(options, report).c_str(), stdout);
+  if (!plan_options.json.empty()) {
+    write_file_atomically(plan_options.json, plan_json(options, report));
+  }
+  return report.fits() ? 0 : kExitDoesNotFit;
+}
+
+}  // namespace pivot

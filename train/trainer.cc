@@ -1,0 +1,202 @@
+#include "train/trainer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "build_info.h"
+#include "src/base/check.h"
+#include "src/base/interrupt.h"
+#include "src/base/log.h"
+#include "src/base/units.h"
+#include "train/calibrate.h"
+#include "train/machine.h"
+#include "train/resume.h"
+#include "train/setup.h"
+
+namespace pivot {
+namespace {
+
+double clock_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// The value a checkpoint kept under `key`, or 0.
+double kept_value(const TrainState& state, const char* key) {
+  const auto it = state.values.find(key);
+  return it == state.values.end() ? 0 : it->second;
+}
+
+// A micro-batch size decides rounding, so a resumed run keeps the one that was chosen for it.
+TrainOptions complete(TrainOptions o, const TrainInputs& inputs, ThreadPool& pool,
+                      std::string& checkpoint) {
+  validate(o);
+  fit_to_data(o, inputs.train, inputs.validation);
+  checkpoint = resume_from(o);
+  if (!checkpoint.empty()) {
+    const CheckpointInfo info = read_checkpoint_info(checkpoint);
+    require_same_run(o, info.config_toml, checkpoint);
+    refuse_later_checkpoints(o, info.state.step);
+    const auto rows = static_cast<int64_t>(kept_value(info.state, "micro_rows"));
+    const int64_t step_rows = o.batch.tokens / o.data.seq_len;
+    if (o.batch.micro == 0 && rows > 0 && step_rows % rows == 0) o.batch.micro = rows;
+  }
+  if (o.batch.micro == 0) o.batch.micro = choose_micro_rows(o, machine_memory().total, pool);
+  return o;
+}
+
+}  // namespace
+
+Trainer::Trainer(TrainOptions options, TrainInputs inputs, TrainCallbacks callbacks)
+    : inputs_(std::move(inputs)),
+      callbacks_(std::move(callbacks)),
+      pool_(options.threads),
+      options_(complete(std::move(options), inputs_, pool_, resumed_)),
+      limits_(run_limits(options_)),
+      plan_(plan_run(options_, pool_)),
+      arena_(parse_device(options_.device), plan_.memory.arena()),
+      ctx_{arena_.device(), pool_, arena_},
+      optimizer_(options_.model, options_.optim, ctx_),
+      rate_(options_.schedule, options_.optim.lr, limits_),
+      schedule_(options_.attention, options_.model.layers, options_.data.seq_len, limits_),
+      guard_({options_.on_nan == "stop", options_.spike_sigma}) {
+  if (!callbacks_.stop) callbacks_.stop = interrupted;
+  if (inputs_.peak_flops <= 0) inputs_.peak_flops = measure_matmul_flops(pool_);
+  const std::vector<float> frequencies = rope_frequencies(
+      options_.model.head_dim, options_.model.rope_theta, options_.model.rope_scaling);
+  frequencies_ = DeviceBuffer(ctx_.device, frequencies.size() * sizeof(float));
+  const auto count = static_cast<int64_t>(frequencies.size());
+  model_ = {.config = options_.model,
+            .params = bind_params(options_.model, optimizer_.weights()),
+            .rope_frequencies = view(static_cast<float*>(frequencies_.data()), {count}),
+            .attention = schedule_.stages().front().layers};
+  copy_from_host(model_.rope_frequencies, frequencies.data(), ctx_);
+  if (resumed_.empty()) {
+    init_params(options_.model, optimizer_.weights(), options_.seed, ctx_);
+  } else {
+    restore(resumed_);
+  }
+}
+
+TrainResult Trainer::run() {
+  begin();
+  bool interrupted_now = false, gave_up = false;
+  while (!interrupted_now && !gave_up && position().progress < 1) {
+    const StepMetrics m = step();
+    gave_up = guard_.must_stop();
+    interrupted_now = callbacks_.stop();
+    after_step(m, gave_up || interrupted_now);
+  }
+  if (gave_up) give_up();
+  return end(interrupted_now);
+}
+
+StepMetrics Trainer::step() {
+  const Position at = position();
+  const double start = clock_seconds();
+  use_attention(at);
+  const std::vector<Batch> batches = next_batches();
+  const int64_t number = state_.step + 1;
+  const int64_t every = options_.diagnostics_every;
+  const double lr = rate_.at(at);
+  std::string refusal;
+  const StepOutput out = train_step({.model = model_,
+                                     .optimizer = optimizer_,
+                                     .micro_batches = batches,
+                                     .recompute = parse_recompute(options_.recompute),
+                                     .lr = lr,
+                                     .update = updates_ + 1,
+                                     .diagnose = every > 0 && (number == 1 || number % every == 0),
+                                     .accept =
+                                         [&](double loss, double norm) {
+                                           refusal = guard_.judge(loss, norm);
+                                           return refusal.empty();
+                                         }},
+                                    ctx_);
+  if (out.applied) ++updates_;
+  state_.step = number;
+  state_.consumed_sequences += plan_.rows;
+  state_.consumed_tokens += plan_.tokens_per_step();
+  if (out.diagnostics) {
+    kept_mass_ = out.diagnostics->kept_mass;
+    dir_->diagnostics(number, *out.diagnostics, elapsed());
+  }
+  if (!out.applied) record_skip(out, refusal);
+  return measure(out, batches, lr, clock_seconds() - start);
+}
+
+std::vector<Batch> Trainer::next_batches() const {
+  std::vector<Batch> batches;
+  for (int64_t row = 0; row < plan_.rows; row += plan_.micro_rows) {
+    batches.push_back(inputs_.train.batch(state_.consumed_sequences + row, plan_.micro_rows));
+  }
+  return batches;
+}
+
+void Trainer::use_attention(const Position& at) {
+  const size_t stage = schedule_.stage_at(at);
+  model_.attention = schedule_.stages()[stage].layers;
+  if (stage == stage_) return;
+  if (state_.step > 0) {
+    log::info("attention from step {}: {}", state_.step + 1, schedule_.stages()[stage].spec);
+    guard_.restart_history();
+  }
+  stage_ = stage;
+}
+
+void Trainer::after_step(const StepMetrics& m, bool stopping) {
+  dir_->step(m);
+  status_.show({m, options_.steps, kept_mass_, seconds_left()});
+  const Position now = position();
+  const bool last = now.progress >= 1;
+  const auto is_due = [&](const std::string& every, const char* key) {
+    return !stopping && (last || due(parse_extent(every, key), checked_, now));
+  };
+  if (inputs_.validation != nullptr && !parse_extent(options_.validation.every, "").off() &&
+      is_due(options_.validation.every, "validation.every")) {
+    validate_model();
+  }
+  if (callbacks_.sample && !parse_extent(options_.sample.every, "").off() &&
+      is_due(options_.sample.every, "sample.every")) {
+    write_sample();
+  }
+  if (stopping || is_due(options_.checkpoint.every, "checkpoint.every")) save();
+  checked_ = now;
+}
+
+void Trainer::validate_model() {
+  const Loader& loader = *inputs_.validation;
+  const int64_t wanted =
+      (options_.validation.tokens + options_.data.seq_len - 1) / options_.data.seq_len;
+  const int64_t rows = std::min(wanted, loader.epoch_rows());
+  double sum = 0, bytes = 0;
+  int64_t targets = 0;
+  bool bytes_known = true;
+  for (int64_t row = 0; row < rows; row += plan_.micro_rows) {
+    const Batch batch = loader.batch(row, std::min(plan_.micro_rows, rows - row));
+    const int64_t valid = batch.valid_targets();
+    sum += loss_sum(model_, batch, ctx_);
+    targets += valid;
+    bytes += static_cast<double>(batch.bytes);
+    bytes_known = bytes_known && (batch.bytes > 0 || valid == 0);
+  }
+  if (targets == 0) throw_user("data.validation has no targets: nothing to validate on");
+  ValidationMetrics m{.step = state_.step,
+                      .loss = sum / static_cast<double>(targets),
+                      .bits_per_byte = {},
+                      .tokens = targets,
+                      .attention = schedule_.stages()[stage_].spec,
+                      .elapsed = elapsed()};
+  if (bytes_known && bytes > 0) m.bits_per_byte = sum / std::log(2.0) / bytes;
+  dir_->validation(m);
+  log::info("step {}: held-out loss {:.4f}{} ({} tokens, {})", m.step, m.loss,
+            m.bits_per_byte ? fmt::format(", {:.4f} bits/byte", *m.bits_per_byte) : "", m.tokens,
+            m.attention);
+}
+
+void Trainer::write_sample() {
+  const std::string text = callbacks_.sample(model_, pool_);
+  dir_->sample(state_.step, schedule_.stages()[stage_].spec, options_.sample.prompt, text);
+}
+
+}  // namespace pivot

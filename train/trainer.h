@@ -1,0 +1,111 @@
+#pragma once
+/// A training run from its options to its end. One step is Trainer::step(); the arithmetic of it is
+/// train_step() in train/step.h.
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "checkpoints/checkpoint.h"
+#include "data/loader.h"
+#include "train/guard.h"
+#include "train/optimizer.h"
+#include "train/plan.h"
+#include "train/run_dir.h"
+#include "train/schedule.h"
+#include "train/status_line.h"
+#include "train/step.h"
+
+namespace pivot {
+
+struct TrainInputs {
+  const Loader& train;
+  const Loader* validation = nullptr;
+  std::string tokenizer_kind;   // "bytes" | "sentencepiece"
+  std::string tokenizer_bytes;  // copied into checkpoints
+  std::string tokenizer_hash;
+  double peak_flops = 0;  // what MFU is a share of; 0 measures matmul
+};
+
+struct TrainCallbacks {
+  /// Continues options.sample.prompt with the weights as they are. Empty: no samples.
+  std::function<std::string(const Model&, ThreadPool&)> sample;
+  /// Asked after every step; true saves and stops. Empty: a signal (src/base/interrupt.h).
+  std::function<bool()> stop;
+};
+
+struct TrainResult {
+  enum class Reason { Finished, Time, Interrupted };
+  Reason reason = Reason::Finished;
+  int64_t step = 0;
+  std::string checkpoint;  // the last one saved; "" if nothing was done
+};
+
+class Trainer {
+ public:
+  /// Checks and completes the options, rehearses the step on the plan device, takes all memory of
+  /// the run and restores the checkpoint to go on from. Throws UserError naming what is wrong.
+  Trainer(TrainOptions options, TrainInputs inputs, TrainCallbacks callbacks = {});
+
+  /// Trains until the steps or the time are done, or a stop is asked for. Throws UserError after
+  /// saving when the guard gives up (train/guard.h).
+  TrainResult run();
+
+  const TrainOptions& options() const { return options_; }
+  const RunPlan& plan() const { return plan_; }
+  const Tensor& weights() const { return optimizer_.weights(); }
+  int64_t steps_done() const { return state_.step; }
+  /// Bytes of the arena that were in use at most.
+  size_t arena_peak() const { return arena_.peak(); }
+
+ private:
+  void restore(const std::string& checkpoint);
+  void begin();
+  StepMetrics step();
+  void after_step(const StepMetrics& m, bool stopping);
+  void validate_model();
+  void write_sample();
+  std::string save();
+  [[noreturn]] void give_up();
+  TrainResult end(bool interrupted_now);
+
+  std::vector<Batch> next_batches() const;
+  void use_attention(const Position& at);
+  void record_skip(const StepOutput& out, const std::string& reason);
+  StepMetrics measure(const StepOutput& out, const std::vector<Batch>& batches, double lr,
+                      double seconds) const;
+  RunMetrics facts() const;
+  double elapsed() const;
+  Position position() const;
+  double seconds_left() const;
+
+  TrainInputs inputs_;
+  TrainCallbacks callbacks_;
+  ThreadPool pool_;
+  std::string resumed_;  // checkpoint this session began with, or ""
+  TrainOptions options_;
+  RunLimits limits_;
+  RunPlan plan_;
+  Arena arena_;
+  Context ctx_;
+  Optimizer optimizer_;
+  DeviceBuffer frequencies_;
+  Model model_;
+  LearningRate rate_;
+  AttentionSchedule schedule_;
+  StepGuard guard_;
+  StatusLine status_;
+  std::unique_ptr<RunDir> dir_;
+
+  TrainState state_;     // values and elapsed_seconds are filled when it is saved
+  int64_t updates_ = 0;  // steps that were applied
+  size_t stage_ = 0;     // of the attention schedule, in the last step
+  std::string last_save_;
+  std::string last_skip_;
+  Position begun_, checked_;  // at the session's begin; when cadences were last looked at
+  std::optional<double> kept_mass_;
+  double elapsed_before_ = 0;  // seconds of earlier sessions
+  double started_ = 0;         // steady clock, seconds
+};
+
+}  // namespace pivot
