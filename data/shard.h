@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "data/tokenizer.h"
-#include "src/core/hdf5.h"
+#include "src/base/file.h"
 
 namespace pivot {
 
@@ -74,7 +74,8 @@ class ShardWriter {
 };
 
 /// Reads one shard. Offsets, spans and byte lengths are checked against their checksums when it is
-/// opened, tokens block by block when they are first read. Safe to read from several threads.
+/// opened, tokens block by block when they are first read. Tokens stay in the mapped file: memory
+/// is that of the other arrays. Safe to read from several threads.
 class Shard {
  public:
   /// Throws UserError naming the file and what is wrong with it.
@@ -109,6 +110,7 @@ class Shard {
 
  private:
   void check_block(int64_t block) const;
+  void copy_tokens(int64_t begin, std::span<int32_t> out) const;
   [[noreturn]] void fail(const std::string& what) const;
 
   std::string path_;
@@ -120,7 +122,9 @@ class Shard {
   std::vector<uint16_t> token_bytes_;
   std::vector<int64_t> block_hashes_;
   std::string content_hash_;
-  std::unique_ptr<hdf5::Dataset> tokens_;
+  std::unique_ptr<MappedFile> map_;
+  std::span<const std::byte> stored_;  // the tokens, little-endian
+  bool narrow_ = true;                 // uint16, else int32
   mutable std::mutex mutex_;
   mutable std::vector<uint8_t> block_seen_;
 };

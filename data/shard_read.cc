@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 
 #include <fmt/ranges.h>
@@ -9,6 +10,7 @@
 #include "data/text_source.h"
 #include "src/base/check.h"
 #include "src/base/file.h"
+#include "src/core/hdf5.h"
 
 namespace pivot {
 
@@ -95,24 +97,46 @@ Shard::Shard(const std::string& path) : path_(path) {
   if (file.string_attribute("/", kHeaderHash) != header_hash(info_, text_bytes_, hashes)) {
     fail("its attributes are damaged: they fail their checksum");
   }
-  tokens_ = std::make_unique<hdf5::Dataset>(file.dataset(kTokens));
+  const hdf5::Dataset tokens = file.dataset(kTokens);
+  narrow_ = tokens.type() == hdf5::Type::U16;
+  if (!narrow_) tokens.require_type(hdf5::Type::I32);
   if (static_cast<int64_t>(token_bytes_.size()) != info_.vocab) fail("/token_bytes is not (V)");
-  if (offsets_.size() < 2 || offsets_.front() != 0 || offsets_.back() != tokens_->size()) {
-    fail(fmt::format("/doc_offsets does not span the {} tokens", tokens_->size()));
+  if (offsets_.size() < 2 || offsets_.front() != 0 || offsets_.back() != tokens.size()) {
+    fail(fmt::format("/doc_offsets does not span the {} tokens", tokens.size()));
   }
   for (size_t i = 1; i < offsets_.size(); ++i) {
     if (offsets_[i] <= offsets_[i - 1]) fail(fmt::format("document {} has no tokens", i - 1));
   }
-  if (static_cast<int64_t>(block_hashes_.size()) != (tokens() + kShardBlock - 1) / kShardBlock) {
+  if (static_cast<int64_t>(block_hashes_.size()) !=
+      (tokens.size() + kShardBlock - 1) / kShardBlock) {
     fail("/block_hashes does not cover the tokens");
   }
+  map_ = std::make_unique<MappedFile>(path);
+  stored_ =
+      map_->bytes().subspan(static_cast<size_t>(tokens.file_offset()),
+                            static_cast<size_t>(tokens.size() * hdf5::size_of(tokens.type())));
   block_seen_.assign(block_hashes_.size(), 0);
-  if (!masked_) learnt_ = {{0, tokens()}};
+  if (!masked_) learnt_ = {{0, tokens.size()}};
   for (size_t i = 0; i + 1 < ends.size(); i += 2) learnt_.push_back({ends[i], ends[i + 1]});
   int64_t last = 0;
   for (const TokenSpan s : learnt_) {
-    if (s.begin < last || s.end <= s.begin || s.end > tokens()) fail("/learnt_spans not ascending");
+    if (s.begin < last || s.end <= s.begin || s.end > tokens.size())
+      fail("/learnt_spans not ascending");
     last = s.end;
+  }
+}
+
+void Shard::copy_tokens(int64_t begin, std::span<int32_t> out) const {
+  const size_t width = narrow_ ? sizeof(uint16_t) : sizeof(int32_t);
+  const std::byte* from = stored_.data() + static_cast<size_t>(begin) * width;
+  if (!narrow_) {
+    std::memcpy(out.data(), from, out.size_bytes());
+    return;
+  }
+  for (size_t i = 0; i < out.size(); ++i) {
+    uint16_t token = 0;  // the file need not align it
+    std::memcpy(&token, from + i * sizeof(token), sizeof(token));
+    out[i] = token;
   }
 }
 
@@ -124,7 +148,7 @@ void Shard::check_block(int64_t block) const {
   const int64_t begin = block * kShardBlock;
   std::vector<int32_t> tokens(
       static_cast<size_t>(std::min<int64_t>(kShardBlock, this->tokens() - begin)));
-  tokens_->read<int32_t>(begin, tokens);
+  copy_tokens(begin, tokens);
   if (block_hash(tokens) != block_hashes_[static_cast<size_t>(block)]) {
     fail(fmt::format("/tokens is damaged: tokens {} to {} fail their checksum", begin,
                      begin + static_cast<int64_t>(tokens.size()) - 1));
@@ -145,7 +169,7 @@ void Shard::read_tokens(int64_t begin, std::span<int32_t> out) const {
   for (int64_t block = begin / kShardBlock; block <= (end - 1) / kShardBlock; ++block) {
     check_block(block);
   }
-  tokens_->read<int32_t>(begin, out);
+  copy_tokens(begin, out);
 }
 
 std::vector<int32_t> Shard::document(int64_t index) const {
@@ -185,12 +209,7 @@ void Shard::verify() const {
   for (int64_t block = 0; block < static_cast<int64_t>(block_hashes_.size()); ++block) {
     check_block(block);
   }
-  std::string hash;
-  if (tokens_->type() == hdf5::Type::U16) {
-    hash = hash_of<uint16_t>(tokens_->read_all<uint16_t>());
-  } else {
-    hash = hash_of<int32_t>(tokens_->read_all<int32_t>());
-  }
+  const std::string hash = hash_bytes(stored_);
   if (hash != content_hash_) {
     fail(fmt::format("/tokens: checksum {}, recorded {}", hash, content_hash_));
   }

@@ -9,6 +9,7 @@
 #include "data/shard_layout.h"
 #include "src/base/check.h"
 #include "src/base/file.h"
+#include "src/core/hdf5.h"
 
 namespace pivot {
 namespace {

@@ -275,6 +275,17 @@ void Dataset::require_type(Type type) const {
   file_->fail(path_, fmt::format("holds {}, {} is needed", name_of(type_), name_of(type)));
 }
 
+int64_t Dataset::file_offset() const {
+  const LibraryLock lock;
+  const haddr_t offset = H5Dget_offset(id_);
+  if (offset == HADDR_UNDEF) file_->fail(path_, "not stored in one piece");
+  const int64_t begin = static_cast<int64_t>(offset);
+  if (begin < 0 || begin > file_->bytes - size_ * size_of(type_)) {
+    file_->fail(path_, "reaches beyond the end of the file");
+  }
+  return begin;
+}
+
 void Dataset::read_raw(Type memory, int64_t offset, int64_t count, void* out) const {
   if (offset < 0 || count < 0 || count > size_ || offset > size_ - count) {
     file_->fail(path_, fmt::format("elements [{}, {}) asked for, it has {}", offset, offset + count,

@@ -88,6 +88,9 @@ class Dataset {
     write_raw(TypeOf<T>::value, size_ - static_cast<int64_t>(in.size()),
               static_cast<int64_t>(in.size()), in.data());
   }
+  /// Byte offset in the file of the elements, for mapping them. Throws UserError unless they lie
+  /// there in one piece.
+  int64_t file_offset() const;
   /// Throws UserError naming both types.
   void require_type(Type type) const;
 

@@ -7,6 +7,7 @@
 #include "src/base/check.h"
 #include "src/base/file.h"
 #include "src/base/philox.h"
+#include "src/core/hdf5.h"
 #include "tests/support/catch.h"
 #include "tests/support/temp_dir.h"
 
