@@ -1,0 +1,207 @@
+// The kept sets of Top-k attention equal the definition's, bit for bit, on the kernel's own scores.
+
+#include "kernels/attention/row_selector.h"
+#include "tests/kernels/attention_case.h"
+
+using namespace pivot;
+using namespace pivot::test;
+
+namespace {
+
+// Overwrites the queries (section 0) or keys (section 1) of all tokens.
+void each_row(const ref::AttentionProblem& p, std::vector<float>& qkv, int section,
+              const std::function<void(int64_t token, float* row)>& body) {
+  for (int64_t t = 0; t < p.tokens(); ++t) {
+    const int first = section == 0 ? 0 : p.heads;
+    const int last = section == 0 ? p.heads : p.heads + p.kv_heads;
+    for (int h = first; h < last; ++h) body(t, qkv.data() + p.query(t, h));
+  }
+}
+
+struct Distribution {
+  const char* name;
+  std::function<void(const ref::AttentionProblem&, std::vector<float>&)> apply;
+};
+
+std::vector<Distribution> distributions() {
+  using Problem = ref::AttentionProblem;
+  using Values = std::vector<float>;
+  return {
+      {"normal", [](const Problem&, Values&) {}},
+      {"integers with many ties",
+       [](const Problem& p, Values& v) { v = integer_values(qkv_count(p), 1, 31); }},
+      {"outlier channels",
+       [](const Problem& p, Values& v) {
+         each_row(p, v, 0, [](int64_t, float* row) { row[1] *= 40; });
+         each_row(p, v, 1, [](int64_t, float* row) { row[1] *= 40; });
+       }},
+      {"repeated keys",
+       [](const Problem& p, Values& v) {
+         const Values first = v;
+         each_row(p, v, 1, [&](int64_t t, float* row) {
+           const int64_t offset = row - v.data() - p.query(t, 0) + p.query(t % 5, 0);
+           std::copy(first.begin() + offset, first.begin() + offset + p.width, row);
+         });
+       }},
+      {"constant keys",
+       [](const Problem& p, Values& v) {
+         each_row(p, v, 1, [&](int64_t, float* row) { std::fill(row, row + p.width, 0.5F); });
+       }},
+      {"zero queries",
+       [](const Problem& p, Values& v) {
+         each_row(p, v, 0, [&](int64_t t, float* row) {
+           std::fill(row, row + p.width, t % 2 == 0 ? 0.0F : -0.0F);
+         });
+       }},
+      {"rising scores",
+       [](const Problem& p, Values& v) {
+         each_row(p, v, 0, [&](int64_t, float* row) { std::fill(row, row + p.width, 1.0F); });
+         each_row(p, v, 1, [&](int64_t t, float* row) {
+           std::fill(row, row + p.width, static_cast<float>(t) - 99.5F);
+         });
+       }},
+      {"falling scores",
+       [](const Problem& p, Values& v) {
+         each_row(p, v, 0, [&](int64_t, float* row) { std::fill(row, row + p.width, 1.0F); });
+         each_row(p, v, 1, [&](int64_t t, float* row) {
+           std::fill(row, row + p.width, 99.5F - static_cast<float>(t));
+         });
+       }},
+      {"one huge key",
+       [](const Problem& p, Values& v) {
+         each_row(p, v, 1, [&](int64_t t, float* row) {
+           if (t == 7) std::fill(row, row + p.width, 1e15F);
+         });
+       }},
+      {"denormals",
+       [](const Problem& p, Values& v) {
+         each_row(p, v, 1, [&](int64_t, float* row) {
+           for (int64_t d = 0; d < p.width; ++d) row[d] *= 0x1p-140F;
+         });
+       }},
+      {"signed zeros and signs",
+       [](const Problem& p, Values& v) {
+         each_row(p, v, 0, [&](int64_t, float* row) { std::fill(row, row + p.width, 0x1p-80F); });
+         each_row(p, v, 1, [&](int64_t t, float* row) {
+           const float key[] = {0x1p-80F, -0x1p-80F, 0.0F, -0.0F, -0x1p-60F};
+           std::fill(row, row + p.width, key[t * t % 5]);
+         });
+       }},
+      {"infinite scores",
+       [](const Problem& p, Values& v) {
+         each_row(p, v, 0, [&](int64_t, float* row) {
+           for (int64_t d = 0; d < p.width; ++d) row[d] = std::abs(row[d]) + 1;
+         });
+         each_row(p, v, 1, [&](int64_t t, float* row) {
+           if (t % 9 == 4) std::fill(row, row + p.width, -3e38F);
+         });
+       }},
+  };
+}
+
+}  // namespace
+
+TEST_CASE("kept sets equal the definition on the kernel's scores") {
+  const std::vector<AttentionCase> cases = {
+      {{300}, 1, 1, 16, "topk:k=7"},
+      {{700}, 1, 1, 16, "topk:k=150"},
+      {{200, 1, 2, 31, 33, 64}, 2, 1, 24, "topk:5%,min=3"},
+      {{230}, 4, 2, 8, "topk:k=11,group=max"},
+      {{230}, 3, 1, 16, "topk:k=11,group=sum"},
+      {{210}, 2, 1, 16, "topk:k=12,sink=3,recent=5"},
+      {{210}, 4, 1, 16, "topk:k=6,sink=4,recent=9,group=max"},
+      {{190}, 1, 1, 16, "topk:40%,max=60"},
+  };
+  for (const Distribution& d : distributions()) {
+    for (const AttentionCase& c : cases) {
+      INFO(d.name << ", " << c.text());
+      const ref::AttentionProblem p = c.problem();
+      std::vector<float> qkv = normal_values(qkv_count(p), 41);
+      d.apply(p, qkv);
+      const std::vector<float> dout(static_cast<size_t>(p.tokens() * p.heads * p.width), 1.0F);
+      check_sets(p, qkv, run_attention(p, qkv, dout));
+    }
+  }
+}
+
+TEST_CASE("a row without weights on dropped keys: out is the mean of the kept values") {
+  // Scores tie everywhere, so every kept key weighs 1 / k and the lowest indices are kept.
+  const AttentionCase c{{600}, 1, 1, 8, "topk:k=4"};
+  const ref::AttentionProblem p = c.problem();
+  std::vector<float> qkv(static_cast<size_t>(qkv_count(p)), 1.0F);
+  for (int64_t t = 0; t < p.tokens(); ++t) qkv[p.value(t, 0)] = static_cast<float>(t);
+  const std::vector<float> dout(static_cast<size_t>(p.tokens() * p.width), 0.0F);
+  const AttentionRun run = run_attention(p, qkv, dout);
+  for (int64_t t = 3; t < p.tokens(); ++t) CHECK(run.out[t * p.width] == 1.5F);
+}
+
+TEST_CASE("the selection is exact for every room and any order of scores") {
+  const Philox random(5, Stream::Test);
+  uint64_t position = 0;
+  for (int repeat = 0; repeat < 300; ++repeat) {
+    const auto n = static_cast<int64_t>(1 + random.below(900, position++));
+    const auto k = static_cast<int64_t>(1 + random.below(static_cast<uint64_t>(n), position++));
+    const auto kinds = random.below(4, position++);
+    std::vector<float> scores(static_cast<size_t>(n) + 128);
+    for (float& s : scores) {
+      s = kinds == 0   ? random.normal(position++)
+          : kinds == 1 ? static_cast<float>(random.below(3, position++)) - 1.0F
+          : kinds == 2 ? static_cast<float>(position++)
+                       : -random.normal(position++) * 0x1p-130F;
+    }
+    const int64_t room = attention::selector_room(k, n);
+    std::vector<int32_t> ranks(static_cast<size_t>(room));
+    std::vector<int32_t> indices(static_cast<size_t>(room));
+    attention::RowSelector selector;
+    selector.begin({ranks.data(), indices.data(), room}, k);
+    for (int64_t i = 0; i < n; i += 100) {
+      selector.add(scores.data() + i, std::min<int64_t>(100, n - i), i);
+    }
+    std::vector<int32_t> order(static_cast<size_t>(n));
+    for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int32_t>(i);
+    std::sort(order.begin(), order.end(),
+              [&](int32_t a, int32_t b) { return ranks_before(scores[a], a, scores[b], b); });
+    const int32_t last = order[static_cast<size_t>(k - 1)];
+    order.resize(static_cast<size_t>(k));
+    std::sort(order.begin(), order.end());
+    REQUIRE(selector.finish() == k);
+    bool same = true;
+    for (int64_t i = 0; i < k; ++i) {
+      same = same && selector.index(i) == order[i] && selector.score(i) == scores[order[i]];
+    }
+    CHECK(same);
+    CHECK(selector.last_score() == scores[last]);
+    CHECK(selector.last_index() == last);
+  }
+}
+
+TEST_CASE("score bits are the fma chain, for any width, row count and lane") {
+  for (const int width : {8, 16, 24, 40, 64, 72, 128}) {
+    for (const int rows : {1, 2, 3, 5, 8, 13}) {
+      const std::vector<float> q = normal_values(rows * width, 51);
+      const std::vector<float> k = normal_values(40 * width, 52);
+      std::vector<float> tiles(static_cast<size_t>(2 * key_tile_floats(width)));
+      pack_key_tile(tiles.data(), k.data(), width, 32, width);
+      pack_key_tile(tiles.data() + key_tile_floats(width), k.data() + 32 * width, width, 8, width);
+      std::vector<float> scores(static_cast<size_t>(rows) * 64);
+      score_rows({.scores = scores.data(),
+                  .score_stride = 64,
+                  .queries = q.data(),
+                  .query_stride = width,
+                  .rows = rows,
+                  .tiles = tiles.data(),
+                  .tile_count = 2,
+                  .width = width});
+      int wrong = 0;
+      for (int r = 0; r < rows; ++r) {
+        for (int j = 0; j < 40; ++j) {
+          float s = 0;
+          for (int d = 0; d < width; ++d) s = std::fma(q[r * width + d], k[j * width + d], s);
+          wrong += static_cast<int>(s != scores[r * 64 + j]);
+        }
+      }
+      INFO("width " << width << " rows " << rows);
+      CHECK(wrong == 0);
+    }
+  }
+}
