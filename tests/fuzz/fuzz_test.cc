@@ -12,8 +12,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t kMutations =
-    300;  // of every seed: seconds in all; scripts/fuzz.sh does the rest
+// Of every input: seconds in all; scripts/fuzz.sh does the rest.
+constexpr uint64_t kMutations = 500;
 
 // Inputs that once were findings.
 std::vector<std::string> corpus(const std::string& target) {
