@@ -52,8 +52,26 @@ bool holds_a_run(const std::string& output) {
 
 }  // namespace
 
+// TOML opens every table once: fields of one table stand together, tables in the order of their
+// first field.
 std::string print_config(TrainOptions options) {
-  return to_toml(option_fields(options), TomlComments::Docs);
+  std::vector<OptionField> grouped;
+  std::vector<std::string> tables;
+  const std::vector<OptionField> fields = option_fields(options);
+  const auto table_of = [](const OptionField& f) {
+    const size_t dot = f.key.rfind('.');
+    return dot == std::string::npos ? std::string() : f.key.substr(0, dot);
+  };
+  for (const OptionField& f : fields) {
+    const std::string table = table_of(f);
+    if (std::find(tables.begin(), tables.end(), table) == tables.end()) tables.push_back(table);
+  }
+  for (const std::string& table : tables) {
+    for (const OptionField& f : fields) {
+      if (table_of(f) == table) grouped.push_back(f);
+    }
+  }
+  return to_toml(grouped, TomlComments::Docs);
 }
 
 bool may_change(const std::string& key) {

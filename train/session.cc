@@ -81,6 +81,11 @@ void Trainer::begin() {
       bytes_text(m.parameters), bytes_text(m.gradients), bytes_text(m.moments),
       bytes_text(m.activations), bytes_text(m.workspace), bytes_text(m.total()),
       options_.recompute);
+  int64_t decayed = 0;
+  for (const ParamInfo& p : list_params(c)) decayed += p.decay == Decay::Yes ? p.shape.count() : 0;
+  log::info("optimiser: AdamW, lr {} ({}), weight decay {} on {} parameters, clipping at norm {}",
+            options_.optim.lr, options_.schedule.type, options_.optim.weight_decay,
+            format_si(static_cast<double>(decayed)), options_.optim.grad_clip);
   for (const std::string& line : advice(options_)) log::warning("{}", line);
   if (!resumed_.empty()) log::info("resuming after step {} from {}", state_.step, resumed_);
 }
