@@ -71,20 +71,22 @@ void CommandLine::add_fields(std::vector<OptionField> fields) {
     };
     CLI::Option* option = state_->app.add_option_function<std::vector<std::string>>(
         flag,
-        [parse](const std::vector<std::string>& values) {
+        [parse, is_switch](const std::vector<std::string>& values) {
           // A list given several times is one list; other options take their last value.
           std::string joined;
           for (const std::string& v : values) joined += (joined.empty() ? "" : ",") + v;
-          parse(joined.empty() ? "true" : joined);
+          parse(joined.empty() && is_switch ? "true" : joined);
         },
         doc);
     option->type_name(kept.type);
     if (is_switch) {
       option->expected(0, 1);
     } else if (kept.list) {
-      option->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+      option->expected(1)->allow_extra_args(false)->multi_option_policy(
+          CLI::MultiOptionPolicy::TakeAll);
     } else {
-      option->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+      option->expected(1)->allow_extra_args(false)->multi_option_policy(
+          CLI::MultiOptionPolicy::TakeLast);
     }
   }
 }
