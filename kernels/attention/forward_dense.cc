@@ -21,8 +21,8 @@ void add_values(const ForwardJob& job, const QueryTile& tile, int64_t strip, int
   const auto add = [&](int64_t key, int64_t key_count, int64_t row, int64_t rows) {
     add_tile_product({.c = space.sums + row * width,
                       .c_stride = width,
-                      .a = space.scores + row * ForwardSpace::kScoreStride + key,
-                      .a_row = ForwardSpace::kScoreStride,
+                      .a = space.scores + row * space.stride + key,
+                      .a_row = space.stride,
                       .a_inner = 1,
                       .b = values + key * width,
                       .b_stride = width,
@@ -79,12 +79,12 @@ int64_t forward_dense_tile(const ForwardJob& job, const QueryTile& tile, Forward
       tile,
       a.qkv.as<float>() + job.document.begin * g.qkv_stride + g.query_offset(job.kv_head * g.group),
       g.qkv_stride, g.width, space.queries);
-  for (int64_t strip = 0; strip < tile.end(); strip += kForwardStrip) {
-    const int64_t keys = std::min(kForwardStrip, tile.end() - strip);
+  for (int64_t strip = 0; strip < tile.end(); strip += kDenseStrip) {
+    const int64_t keys = std::min(kDenseStrip, tile.end() - strip);
     score_strip(tile, strip, keys, space.queries, job.key_tiles + strip * g.width, g.width,
-                space.scores, ForwardSpace::kScoreStride);
+                space.scores, space.stride);
     for (int64_t row = 0; row < rows; ++row) {
-      float* scores = space.scores + row * ForwardSpace::kScoreStride;
+      float* scores = space.scores + row * space.stride;
       const int64_t visible = visible_keys(tile, row, strip, keys);
       if (visible > 0) {
         const float factor = take_in(scores, visible, a.scale, space.max + row, space.sum + row,

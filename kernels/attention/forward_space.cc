@@ -1,4 +1,7 @@
+#include <algorithm>
+
 #include "kernels/attention/forward_tile.h"
+#include "kernels/attention/ranks.h"
 
 namespace pivot::attention {
 
@@ -10,15 +13,18 @@ ForwardSpace take_forward_space(Arena& arena, const AttentionForward& a) {
     return arena.tensor(DType::I32, {count}).as<int32_t>();
   };
   ForwardSpace s = {};
+  const bool selects = !keeps_all(a.policy, a.max_document);
+  s.strip = selects ? std::min(kTopkStrip, round_up(a.max_document, kDenseStrip)) : kDenseStrip;
+  s.stride = s.strip + 16;
   s.queries = floats(rows * g.width);
-  s.scores = floats(rows * ForwardSpace::kScoreStride);
+  s.scores = floats(rows * s.stride);
   s.sums = floats(rows * g.width);
   s.max = floats(rows);
   s.sum = floats(rows);
   s.moment = floats(rows);
-  if (keeps_all(a.policy, a.max_document)) return s;
+  if (!selects) return s;
   const int64_t k = budget_of(a.policy)(a.max_document);
-  s.ranks = floats(rows * ForwardSpace::kScoreStride);
+  if (rank_mode(a.policy, g.group).differs()) s.ranks = floats(rows * s.stride);
   const int64_t room = selector_room(k, a.max_document);
   s.rooms = {integers(rows * room), integers(rows * room), room};
   s.kept = integers(k);

@@ -21,11 +21,11 @@ struct ForwardJob {
 
 /// Temporaries of a worker.
 struct ForwardSpace {
-  static constexpr int64_t kScoreStride = kForwardStrip + 16;  // not a power of two: L1 sets
-
+  int64_t strip;                   // keys whose scores are formed at once
+  int64_t stride;                  // of a row of scores; not a power of two: L1 sets
   float* queries;                  // (rows, D)
-  float* scores;                   // (rows, kScoreStride)
-  float* ranks;                    // (rows, kScoreStride) where ranking scores differ from scores
+  float* scores;                   // (rows, stride)
+  float* ranks;                    // (rows, stride) where ranking scores differ from scores
   float* sums;                     // (rows, D): running sums of weighted values
   float* max;                      // (rows): running maximum of the visible scores
   float* sum;                      // (rows): sum of exp(scale * (score - max))

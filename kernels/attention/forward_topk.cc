@@ -107,9 +107,43 @@ void take_in_visible(const ForwardJob& job, const QueryTile& tile, int64_t strip
   for (int64_t row = 0; row < tile.rows(); ++row) {
     const int64_t visible = visible_keys(tile, row, strip, keys);
     if (visible == 0) continue;
-    take_in(space.scores + row * ForwardSpace::kScoreStride, visible, job.args->scale,
-            space.max + row, space.sum + row, nullptr, nullptr);
+    take_in(space.scores + row * space.stride, visible, job.args->scale, space.max + row,
+            space.sum + row, nullptr, nullptr);
   }
+}
+
+// The ranking scores of a row's keys first_index .. first_index + count.
+struct Ranks {
+  const float* scores;
+  int64_t count;
+  int64_t first_index;
+};
+
+void add_all(RowSelector& list, const Ranks& ranks) {
+  for (int64_t i = 0; i < ranks.count; i += kSelectorStep) {
+    list.add(ranks.scores + i, std::min(kSelectorStep, ranks.count - i), ranks.first_index + i);
+  }
+}
+
+// Offers a strip's keys to the selection of a row; the first strip begins it.
+void select_from(const AttentionForward& a, const QueryTile& tile, int64_t row, const Ranks& ranks,
+                 ForwardSpace& space) {
+  RowSelector& list = space.lists[row];
+  if (ranks.first_index > 0) {
+    add_all(list, ranks);
+  } else {
+    const int64_t k = budget_of(a.policy)(tile.token(row) + 1);
+    const SelectorRoom& rooms = space.rooms;
+    const SelectorRoom room{rooms.ranks + row * rooms.room, rooms.indices + row * rooms.room,
+                            rooms.room};
+    list.begin(room, k, sample_gate(ranks.scores, ranks.count, k));
+    add_all(list, ranks);
+    if (!list.complete()) {
+      list.begin(room, k, std::numeric_limits<float>::quiet_NaN());
+      add_all(list, ranks);
+    }
+  }
+  list.tighten();
 }
 
 }  // namespace
@@ -117,31 +151,24 @@ void take_in_visible(const ForwardJob& job, const QueryTile& tile, int64_t strip
 int64_t forward_topk_tile(const ForwardJob& job, const QueryTile& tile, ForwardSpace& space) {
   const AttentionForward& a = *job.args;
   const Geometry& g = job.geometry;
-  const Budget budget = budget_of(a.policy);
   const RankMode mode = rank_mode(a.policy, tile.group);
   const int64_t selections = mode.shared ? tile.count : tile.rows();
-  for (int64_t s = 0; s < selections; ++s) {
-    const SelectorRoom& rooms = space.rooms;
-    space.lists[s].begin({rooms.ranks + s * rooms.room, rooms.indices + s * rooms.room, rooms.room},
-                         budget(tile.token(s) + 1));
-  }
   std::fill(space.sum, space.sum + tile.rows(), 0.0F);
   std::fill(space.max, space.max + tile.rows(), -kInfinity);
   load_rows(
       tile,
       a.qkv.as<float>() + job.document.begin * g.qkv_stride + g.query_offset(job.kv_head * g.group),
       g.qkv_stride, g.width, space.queries);
-  for (int64_t strip = 0; strip < tile.end(); strip += kForwardStrip) {
-    const int64_t keys = std::min(kForwardStrip, tile.end() - strip);
+  for (int64_t strip = 0; strip < tile.end(); strip += space.strip) {
+    const int64_t keys = std::min(space.strip, tile.end() - strip);
     score_strip(tile, strip, keys, space.queries, job.key_tiles + strip * g.width, g.width,
-                space.scores, ForwardSpace::kScoreStride);
+                space.scores, space.stride);
     if (a.lse_visible.present()) take_in_visible(job, tile, strip, keys, space);
-    const float* ranks = rank_strip(a.policy, tile, strip, keys, space.scores, space.ranks,
-                                    ForwardSpace::kScoreStride);
+    const float* ranks =
+        rank_strip(a.policy, tile, strip, keys, space.scores, space.ranks, space.stride);
     for (int64_t s = 0; s < selections; ++s) {
       const int64_t visible = visible_keys(tile, s, strip, keys);
-      if (visible == 0) continue;
-      space.lists[s].add(ranks + s * ForwardSpace::kScoreStride, visible, strip);
+      select_from(a, tile, s, {ranks + s * space.stride, visible, strip}, space);
     }
   }
   int64_t nan_rows = 0;

@@ -30,8 +30,11 @@ struct Geometry {
 /// 64 rows a tile: a tile of keys is then read once for 64 rows and the rows stay in the L1 cache.
 inline constexpr int kTileRows = 64;
 
-/// Keys whose scores the forward pass forms at once: 64 rows of them stay in the L1 and L2 caches.
-inline constexpr int64_t kForwardStrip = 128;
+/// Keys whose scores dense attention forms at once: 64 rows of them stay in the L1 and L2 caches.
+inline constexpr int64_t kDenseStrip = 128;
+/// Keys whose scores Top-k forms at once: the first strip tells where the gate may lie, so it had
+/// better be long; 64 rows of it fill an L2 cache of 1 MiB.
+inline constexpr int64_t kTopkStrip = 4096;
 
 template <class Args>
 Geometry geometry_of(const Args& a) {

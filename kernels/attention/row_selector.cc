@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -47,6 +48,18 @@ int32_t highest(const int32_t* ranks, int64_t count) {
   for (int64_t i = 0; i < count; ++i) flags[i] = static_cast<uint8_t>(!(scores[i] <= gate));
 }
 
+// Of a list padded with kLowest to whole vectors; padding is above nothing.
+int64_t count_above(const int32_t* ranks, int64_t count, int32_t rank) {
+  IntVector total = {};
+  const IntVector bound = rank - IntVector{};
+  for (int64_t i = 0; i < count; i += kLanes) {
+    total -= *reinterpret_cast<const IntMemory*>(ranks + i) > bound;
+  }
+  int64_t above = 0;
+  for (int l = 0; l < kLanes; ++l) above += total[l];
+  return above;
+}
+
 int32_t below(int32_t rank) {
   return rank == kLowest ? rank : rank - 1;
 }
@@ -57,12 +70,40 @@ int32_t middle(int32_t low, int32_t high) {
 
 }  // namespace
 
+float sample_gate(const float* scores, int64_t count, int64_t k) {
+  constexpr int64_t kSample = 1024;
+  constexpr int64_t kRun = 16;  // consecutive keys
+  const auto expected = static_cast<double>(k) * kSample / static_cast<double>(count);
+  // 2.5 standard deviations more than expected: a guess too high costs the row a second look.
+  const auto target = static_cast<int64_t>(expected + 2.5 * std::sqrt(expected) + 2);
+  if (count < 2 * kSample || target > kSample * 3 / 4)
+    return std::numeric_limits<float>::quiet_NaN();
+  int32_t ranks[kSample];
+  const int64_t step = count / kSample * kRun;
+  for (int64_t run = 0; run < kSample / kRun; ++run) {
+    for (int64_t i = 0; i < kRun; ++i) ranks[run * kRun + i] = rank_of(scores[run * step + i]);
+  }
+  int32_t low = below(lowest(ranks, kSample));
+  int32_t high = highest(ranks, kSample);
+  for (int64_t above = kSample; above > target + target / 8 && high - int64_t{low} > 1;) {
+    const int32_t trial = middle(low, high);
+    const int64_t now = count_above(ranks, kSample, trial);
+    if (now >= target) {
+      low = trial;
+      above = now;
+    } else {
+      high = trial;
+    }
+  }
+  return gate_of(low);
+}
+
 float RowSelector::score(int64_t i) const {
   return score_of(list_.ranks[i]);
 }
 
 void RowSelector::add(const float* scores, int64_t count, int64_t first_index) {
-  if (count_ + kForwardStrip > list_.room) raise_gate();
+  if (count_ + kSelectorStep > list_.room) raise_gate();
   if (open_) {
     add_all(scores, count, first_index);
   } else {
@@ -85,17 +126,17 @@ void RowSelector::add_all(const float* scores, int64_t count, int64_t first_inde
 
 void RowSelector::add_above_gate(const float* scores, int64_t count, int64_t first_index) {
   // A flag is a byte of value 1: eight are looked at in one integer. A NaN is flagged.
-  alignas(64) uint8_t flags[kForwardStrip];
-  if (count == kForwardStrip) {
-    flag_above(flags, scores, kForwardStrip, gate_);
+  alignas(64) uint8_t flags[kSelectorStep];
+  if (count == kSelectorStep) {
+    flag_above(flags, scores, kSelectorStep, gate_);
   } else {
     flag_above(flags, scores, count, gate_);
-    std::fill(flags + count, flags + kForwardStrip, uint8_t{0});
+    std::fill(flags + count, flags + kSelectorStep, uint8_t{0});
   }
   int32_t* ranks = list_.ranks;
   int32_t* indices = list_.indices;
   int64_t at = count_;
-  for (int64_t group = 0; group < kForwardStrip; group += 8) {
+  for (int64_t group = 0; group < kSelectorStep; group += 8) {
     uint64_t bits = 0;
     std::memcpy(&bits, flags + group, 8);
     for (; bits != 0; bits &= bits - 1) {
@@ -112,18 +153,6 @@ void RowSelector::add_above_gate(const float* scores, int64_t count, int64_t fir
 void RowSelector::pad() {
   const int64_t end = (count_ + kLanes - 1) / kLanes * kLanes;
   std::fill(list_.ranks + count_, list_.ranks + end, kLowest);
-}
-
-// Of the padded list; `rank` is at least kLowest, so that padding is never counted.
-int64_t RowSelector::count_above(int32_t rank) const {
-  IntVector total = {};
-  const IntVector bound = rank - IntVector{};
-  for (int64_t i = 0; i < count_; i += kLanes) {
-    total -= *reinterpret_cast<const IntMemory*>(list_.ranks + i) > bound;
-  }
-  int64_t count = 0;
-  for (int l = 0; l < kLanes; ++l) count += total[l];
-  return count;
 }
 
 // Keeps what is above `rank` and the first `ties` equal to it.
@@ -157,7 +186,7 @@ void RowSelector::raise_gate() {
   int64_t above = count_;
   while (above > k_ + k_ / 4 && high - int64_t{low} > 1) {
     const int32_t trial = middle(low, high);
-    const int64_t count = count_above(trial);
+    const int64_t count = count_above(list_.ranks, count_, trial);
     if (count >= k_) {
       low = trial;
       above = count;
@@ -170,10 +199,11 @@ void RowSelector::raise_gate() {
     gate_ = gate_of(low);
   } else {
     // Ties: `high` is the k-th score. Keys to come have higher indices and lose at this very score.
-    keep_above(high, k_ - count_above(high));
+    keep_above(high, k_ - count_above(list_.ranks, count_, high));
     gate_ = score_of(high);
   }
   open_ = false;
+  proven_ = true;
 }
 
 int64_t RowSelector::finish() {
@@ -182,17 +212,29 @@ int64_t RowSelector::finish() {
     pad();
     int32_t low = below(lowest(list_.ranks, count_));
     int32_t high = highest(list_.ranks, count_);
-    while (high - int64_t{low} > 1) {
+    int64_t above = count_;
+    while (above != k_ && high - int64_t{low} > 1) {
       const int32_t trial = middle(low, high);
-      (count_above(trial) >= k_ ? low : high) = trial;
+      const int64_t now = count_above(list_.ranks, count_, trial);
+      if (now >= k_) {
+        low = trial;
+        above = now;
+      } else {
+        high = trial;
+      }
     }
-    keep_above(high, k_ - count_above(high));
+    if (above == k_) {
+      keep_above(low, 0);
+    } else {
+      keep_above(high, k_ - count_above(list_.ranks, count_, high));
+    }
   }
   PIVOT_CHECK(count_ <= k_, "kept {} of {} keys", count_, k_);
   const int32_t last = lowest(list_.ranks, count_);
   last_score_ = score_of(last);
+  last_index_ = 0;
   for (int64_t i = 0; i < count_; ++i) {
-    if (list_.ranks[i] == last) last_index_ = list_.indices[i];
+    if (list_.ranks[i] == last) last_index_ = std::max(last_index_, list_.indices[i]);
   }
   return count_;
 }

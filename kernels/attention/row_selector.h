@@ -13,6 +13,9 @@
 
 namespace pivot::attention {
 
+/// Keys that are added at once, at most.
+inline constexpr int64_t kSelectorStep = 128;
+
 /// A list of `room` entries; scores as integers of the same order (ranks).
 struct SelectorRoom {
   int32_t* ranks;
@@ -22,23 +25,38 @@ struct SelectorRoom {
 
 /// Room for k kept of n keys: as much again as is kept before the gate is raised, and a strip.
 constexpr int64_t selector_room(int64_t k, int64_t n) {
-  const int64_t room = k + (k < kForwardStrip ? kForwardStrip : k);
-  return ((room < n ? room : n) + kForwardStrip + 15) / 16 * 16;
+  const int64_t room = k + (k < kSelectorStep ? kSelectorStep : k);
+  return ((room < n ? room : n) + kSelectorStep + 15) / 16 * 16;
 }
+
+/// A gate that about k of the `count` keys may be expected to beat, and somewhat more: from a
+/// sample of the row's scores. NaN, which lets all pass, where a sample is of no use.
+float sample_gate(const float* scores, int64_t count, int64_t k);
 
 class RowSelector {
  public:
-  void begin(const SelectorRoom& list, int64_t k) {
+  /// With a guessed gate the result counts only if complete() once keys have been added.
+  void begin(const SelectorRoom& list, int64_t k, float guessed_gate) {
     list_ = list;
     k_ = k;
     count_ = 0;
-    gate_ = 0;
-    open_ = true;
+    gate_ = guessed_gate;
+    open_ = guessed_gate != guessed_gate;
+    proven_ = open_;
     nan_ = false;
   }
 
-  /// Adds the keys first_index .. first_index + count, count <= kForwardStrip.
+  /// Adds the keys first_index .. first_index + count, count <= kSelectorStep.
   void add(const float* scores, int64_t count, int64_t first_index);
+
+  /// True unless the guess was too high: fewer than k keys beat it. Then all keys are to be added
+  /// again, without a guess.
+  bool complete() const { return proven_ || count_ >= k_; }
+
+  /// Drops what cannot be among the k best, if the list is much longer than that.
+  void tighten() {
+    if (count_ > k_ + k_ / 2) raise_gate();
+  }
 
   /// True if a NaN was among the scores.
   bool nan() const { return nan_; }
@@ -58,15 +76,15 @@ class RowSelector {
   void add_all(const float* scores, int64_t count, int64_t first_index);
   void add_above_gate(const float* scores, int64_t count, int64_t first_index);
   void raise_gate();
-  int64_t count_above(int32_t rank) const;
   void keep_above(int32_t rank, int64_t ties);
   void pad();
 
   SelectorRoom list_ = {};
   int64_t k_ = 0;
   int64_t count_ = 0;
-  float gate_ = 0;    // keys to come must beat it unless open
-  bool open_ = true;  // no gate yet
+  float gate_ = 0;      // keys to come must beat it unless open
+  bool open_ = true;    // no gate yet
+  bool proven_ = true;  // at least k keys are known to beat the gate, or there is none
   bool nan_ = false;
   float last_score_ = 0;
   int32_t last_index_ = 0;
