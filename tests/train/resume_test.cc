@@ -82,8 +82,6 @@ TEST_CASE("resume: a signal saves and stops, and the run goes on exactly") {
   const TempDir dir;
   TrainOptions o = options_in(dir, "run");
   o.steps = 30;
-  const Outcome straight =
-      run(options_in(dir, "other"));  // 100 steps, only to have a run beside it
   TrainOptions reference = o;
   reference.output = dir / "reference";
   const Outcome want = run(reference);
