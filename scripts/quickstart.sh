@@ -21,12 +21,13 @@ Run it again after an interruption: finished steps are kept, training goes on wh
   --out DIR       run directory (default runs/quickstart)
   --fresh         start over: removes DIR first
   --no-install    install no packages
+  --no-build      take build/pivot as it is
   --threads N     CPU threads (default: all)
   key=value       any option of the training config, e.g. attention.spec=topk:1% (see --help of pivot train)
 END
 }
 
-text='' seed=1 limit=240s out=runs/quickstart fresh=no install=yes threads=0
+text='' seed=1 limit=240s out=runs/quickstart fresh=no install=yes build=yes threads=0
 overrides=()
 need() { [ $# -ge 2 ] && [ -n "$2" ] || fail "$1 needs a value" "scripts/quickstart.sh --help lists the options"; }
 while [ $# -gt 0 ]; do
@@ -38,6 +39,7 @@ while [ $# -gt 0 ]; do
     --threads) need "$@"; threads=$2; shift ;;
     --fresh) fresh=yes ;;
     --no-install) install=no ;;
+    --no-build) build=no ;;
     --help | -h) usage; exit 0 ;;
     *=*) overrides+=("$1") ;;
     *) usage >&2; exit 2 ;;
@@ -72,6 +74,10 @@ install_step() {
 }
 
 build_step() {
+  if [ "$build" = no ]; then
+    [ -x "$pivot" ] || fail "--no-build: $pivot is missing" "leave --no-build out"
+    return 0
+  fi
   local log=$out/build.log options=()
   # A build directory that exists keeps its settings (tests, CUDA, compiler).
   [ -e build/CMakeCache.txt ] || options+=(-G Ninja -DCMAKE_BUILD_TYPE=Release -DPIVOT_TESTS=OFF)
