@@ -23,9 +23,10 @@ namespace {
 /// The references describe every op's tensors; here only their shapes, values and call() are used.
 using Ops = std::tuple<ref::RmsNormForwardRef, ref::RmsNormBackwardRef, ref::EmbeddingForwardRef,
                        ref::EmbeddingBackwardRef, ref::QkNormForwardRef, ref::QkNormBackwardRef,
-                       ref::RopeRef<RopeDirection::Forward>, ref::MatmulForwardRef,
-                       ref::MatmulBackwardRef, ref::SwigluForwardRef, ref::SwigluBackwardRef,
-                       ref::LinearCrossEntropyRef, ref::AdamWRef, ref::SumSquaresRef>;
+                       ref::RopeRef<RopeDirection::Forward>, ref::RopeRef<RopeDirection::Backward>,
+                       ref::MatmulForwardRef, ref::MatmulBackwardRef, ref::SwigluForwardRef,
+                       ref::SwigluBackwardRef, ref::LinearCrossEntropyRef, ref::AdamWRef,
+                       ref::SumSquaresRef>;
 
 struct OpOptions : BenchOptions {
   ref::Dims dims = {.n = 4096,
@@ -100,19 +101,33 @@ void bench_one(const ref::Dims& dims, Bench& bench) {
   bench.time(Ref::kName, [&](Context& ctx) { Ref::call(c, memory.tensors, ctx); });
 }
 
-template <class... Refs>
-std::vector<std::string> names_of(std::tuple<Refs...>*) {
-  return {Refs::kName...};
+bool is_called(const std::string& op, const std::string& name) {
+  return op == name || op == name + "_forward" || op == name + "_backward";
 }
 
-/// The ops called `name`, `name`_forward or `name`_backward.
+/// Names without _forward and _backward, each once.
 template <class... Refs>
-void bench_named(std::tuple<Refs...>*, const std::string& name, const ref::Dims& dims,
+std::vector<std::string> names_of(std::tuple<Refs...>*) {
+  std::vector<std::string> names;
+  for (std::string name : {std::string(Refs::kName)...}) {
+    name = name.substr(0, std::min(name.find("_forward"), name.find("_backward")));
+    if (names.empty() || names.back() != name) names.push_back(name);
+  }
+  return names;
+}
+
+/// Times the ops called `name`, `name`_forward or `name`_backward; false if there is none.
+template <class... Refs>
+bool bench_named(std::tuple<Refs...>*, const std::string& name, const ref::Dims& dims,
                  Bench& bench) {
-  const auto wanted = [&](const std::string& op) {
-    return op == name || op == name + "_forward" || op == name + "_backward";
+  bool found = false;
+  const auto consider = [&]<class Ref>(Ref*) {
+    if (!is_called(Ref::kName, name)) return;
+    found = true;
+    bench_one<Ref>(dims, bench);
   };
-  ((wanted(Refs::kName) ? bench_one<Refs>(dims, bench) : void()), ...);
+  (consider(static_cast<Refs*>(nullptr)), ...);
+  return found;
 }
 
 void check_dims(const ref::Dims& d) {
@@ -136,16 +151,12 @@ int run_bench_op(const std::vector<std::string>& args) {
   if (!line.parse(args)) return 0;
   check_dims(options.dims);
   if (names.empty()) names = known;
+  Bench bench("bench op", options);
   for (const std::string& name : names) {
-    const bool found = std::any_of(known.begin(), known.end(), [&](const std::string& op) {
-      return op == name || op == name + "_forward" || op == name + "_backward";
-    });
-    if (!found) {
+    if (!bench_named(all, name, options.dims, bench)) {
       throw_user("pivot bench op: no op '{}'; did you mean '{}'?", name, nearest_name(name, known));
     }
   }
-  Bench bench("bench op", options);
-  for (const std::string& name : names) bench_named(all, name, options.dims, bench);
   bench.finish();
   return 0;
 }
