@@ -3,7 +3,6 @@
 
 #include "kernels/attention/attention.h"
 #include "kernels/attention/backward_block.h"
-#include "kernels/attention/gathered_rows.h"
 
 namespace pivot {
 
@@ -24,8 +23,6 @@ BackwardSpace take_backward_space(Arena& arena, const AttentionBackward& a) {
   s.values = floats(s.block * g.width);
   s.dkeys = floats(s.block * g.width);
   s.dvalues = floats(s.block * g.width);
-  s.queries = floats(rows * g.width);
-  s.douts = floats(rows * g.width);
   s.dqueries = floats(rows * g.width);
   s.scores = floats(rows * s.stride);
   s.dscores = floats(rows * s.stride);
@@ -41,14 +38,37 @@ BackwardSpace take_backward_space(Arena& arena, const AttentionBackward& a) {
 
 namespace {
 
-constexpr int64_t kRowsPerTask = 64;
+// 64 MiB hold the heads of small models at once; a head that is larger is alone.
+constexpr int64_t kPackedBytes = int64_t{64} << 20;
 
 struct Room {
-  Room(Arena& arena, const AttentionBackward& a, int workers)
-      : delta(arena.tensor(DType::F32, {a.qkv.dim(0), a.heads}).as<float>()) {
+  Room(Arena& arena, const AttentionBackward& a, int workers) {
+    const Geometry g = geometry_of(a);
+    rows = g.tokens * g.group;
+    const int64_t head_bytes = 3 * rows * g.width * static_cast<int64_t>(sizeof(float));
+    heads = static_cast<int>(
+        std::clamp<int64_t>(kPackedBytes / std::max<int64_t>(1, head_bytes), 1, g.kv_heads));
+    const auto floats = [&](int64_t count) {
+      return arena.tensor(DType::F32, {count}).as<float>();
+    };
+    packed.queries = floats(heads * rows * g.width);
+    packed.douts = floats(heads * rows * g.width);
+    packed.dqueries = floats(heads * rows * g.width);
+    packed.delta = floats(heads * rows);
+    packed.finite = arena.tensor(DType::U8, {heads * g.tokens}).as<uint8_t>();
     for (int i = 0; i < workers; ++i) worker.push_back(take_backward_space(arena, a));
   }
-  float* delta;
+  PackedQueries at(int slot, const Geometry& g) const {
+    const int64_t row = slot * rows;
+    return {.queries = packed.queries + row * g.width,
+            .douts = packed.douts + row * g.width,
+            .dqueries = packed.dqueries + row * g.width,
+            .delta = packed.delta + row,
+            .finite = packed.finite + slot * g.tokens};
+  }
+  int heads = 1;     // KV heads at once
+  int64_t rows = 0;  // of a KV head
+  PackedQueries packed = {};
   std::vector<BackwardSpace> worker;
 };
 
@@ -86,16 +106,45 @@ void link(std::vector<Item>& items) {
   }
 }
 
-// delta[t, h] = dout[t, h] . out[t, h]
-void fill_delta(const AttentionBackward& a, float* delta, ThreadPool& pool) {
-  const auto width = static_cast<int>(a.qkv.dim(2));
-  const float* out = a.out.as<float>();
-  const float* dout = a.dout.as<float>();
-  pool.for_ranges(a.qkv.dim(0) * a.heads, kRowsPerTask, [&](int64_t begin, int64_t end) {
-    const int32_t zero = 0;
-    for (int64_t i = begin; i < end; ++i) {
-      gathered_dots(delta + i, dout + i * width, {out + i * width, width, &zero, 1, width});
+struct Tile {
+  Document document;
+  QueryTile tile;
+};
+
+std::vector<Tile> tiles_of(const AttentionBackward& a, const Geometry& g) {
+  std::vector<Tile> tiles;
+  for (const Document& d : documents_of(a.doc_offsets, g.tokens, a.max_document)) {
+    for (int64_t i = 0; i * g.tile_tokens < d.length; ++i) {
+      tiles.push_back({d, query_tile(g, d, i)});
     }
+  }
+  return tiles;
+}
+
+// The KV heads first .. first + heads.
+struct HeadRange {
+  int first;
+  int count;
+};
+
+void backward_heads(const AttentionBackward& a, const std::vector<Item>& items,
+                    const HeadRange& heads, Room& room, ThreadPool& pool) {
+  const Geometry g = geometry_of(a);
+  // KV heads vary fastest: neighbours in time then seldom wait for each other.
+  std::vector<Progress> progress(items.size() * static_cast<size_t>(heads.count));
+  pool.for_each(static_cast<int64_t>(progress.size()), [&](int64_t i, int worker) {
+    const Item& item = items[static_cast<size_t>(i / heads.count)];
+    const auto slot = static_cast<int>(i % heads.count);
+    const int64_t before = item.before * heads.count + slot;
+    backward_block({.args = &a,
+                    .geometry = g,
+                    .packed = room.at(slot, g),
+                    .document = item.document,
+                    .kv_head = heads.first + slot,
+                    .block = item.block,
+                    .before = item.block == 0 ? nullptr : &progress[static_cast<size_t>(before)],
+                    .progress = &progress[static_cast<size_t>(i)]},
+                   room.worker[static_cast<size_t>(worker)]);
   });
 }
 
@@ -112,27 +161,18 @@ void attention_backward_cpu(const AttentionBackward& a, Context& ctx) {
   if (g.tokens == 0) return;
   const Arena::Scope scope = ctx.scratch.scope();
   Room room(ctx.scratch, a, ctx.pool.size());
-  fill_delta(a, room.delta, ctx.pool);
+  const std::vector<Tile> tiles = tiles_of(a, g);
   std::vector<Item> items = items_of(a, g);
   link(items);
-  // KV heads vary fastest: neighbours in time then seldom wait for each other.
-  const int64_t heads = g.kv_heads;
-  std::vector<Progress> progress(items.size() * static_cast<size_t>(heads));
-  ctx.pool.for_each(static_cast<int64_t>(progress.size()), [&](int64_t i, int worker) {
-    const Item& item = items[static_cast<size_t>(i / heads)];
-    const int64_t head = i % heads;
-    const Progress* before =
-        item.block == 0 ? nullptr : &progress[static_cast<size_t>(item.before * heads + head)];
-    backward_block({.args = &a,
-                    .geometry = g,
-                    .delta = room.delta,
-                    .document = item.document,
-                    .kv_head = static_cast<int>(head),
-                    .block = item.block,
-                    .before = before,
-                    .progress = &progress[static_cast<size_t>(i)]},
-                   room.worker[static_cast<size_t>(worker)]);
-  });
+  for (int first = 0; first < g.kv_heads; first += room.heads) {
+    const HeadRange heads{first, std::min(room.heads, g.kv_heads - first)};
+    ctx.pool.for_each(static_cast<int64_t>(tiles.size()) * heads.count, [&](int64_t i, int) {
+      const Tile& t = tiles[static_cast<size_t>(i / heads.count)];
+      const auto slot = static_cast<int>(i % heads.count);
+      pack_queries(a, t.document, first + slot, t.tile, room.at(slot, g));
+    });
+    backward_heads(a, items, heads, room, ctx.pool);
+  }
 }
 
 }  // namespace pivot

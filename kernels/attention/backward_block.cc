@@ -28,6 +28,11 @@ struct TileByBlock {
   const AttentionBackward& args() const { return *job.args; }
   int width() const { return job.geometry.width; }
   int64_t visible(int64_t row) const { return visible_keys(tile, row, first_key, keys); }
+  // First row of the tile in the packed queries.
+  int64_t packed_row() const { return (job.document.begin + tile.first) * tile.group; }
+  const float* queries() const { return job.packed.queries + packed_row() * width(); }
+  const float* douts() const { return job.packed.douts + packed_row() * width(); }
+  float delta(int64_t row) const { return job.packed.delta[packed_row() + row]; }
   // Of the row in (T, H) tensors.
   int64_t at(int64_t row) const {
     return (job.document.begin + tile.token(row)) * job.geometry.heads +
@@ -75,7 +80,7 @@ void differentiate_rows(const TileByBlock& t) {
     float* ds = s.dscores + row * s.stride;
     const uint8_t* flags = s.flags + row * s.stride;
     const float lse = t.args().lse.as<float>()[t.at(row)];
-    const float delta = t.job.delta[t.at(row)];
+    const float delta = t.delta(row);
     probability_row(p, p, round_up(visible, kRowStep), scale, lse);
     for (int64_t i = 0; i < visible; ++i) {
       const bool kept = flags[i] != 0;
@@ -91,7 +96,7 @@ void differentiate_rows(const TileByBlock& t) {
 void backward_dense(const TileByBlock& t) {
   BackwardSpace& s = t.space;
   const int width = t.width();
-  score_strip(t.tile, t.first_key, t.keys, s.douts, s.value_tiles, width, s.dscores, s.stride);
+  score_strip(t.tile, t.first_key, t.keys, t.douts(), s.value_tiles, width, s.dscores, s.stride);
   differentiate_rows(t);
   for_visible_parts(t.tile, t.first_key, t.keys, [&](const Part& part) {
     const int64_t pairs = part.row * s.stride + part.key;
@@ -100,7 +105,7 @@ void backward_dense(const TileByBlock& t) {
                   .a = s.scores + pairs,
                   .a_row = 1,
                   .a_inner = s.stride,
-                  .b = s.douts + part.row * width,
+                  .b = t.douts() + part.row * width,
                   .b_stride = width,
                   .rows = part.keys,
                   .columns = width,
@@ -108,7 +113,7 @@ void backward_dense(const TileByBlock& t) {
     add_tile_product(p);
     p.c = s.dkeys + part.key * width;
     p.a = s.dscores + pairs;
-    p.b = s.queries + part.row * width;
+    p.b = t.queries() + part.row * width;
     add_tile_product(p);
     add_tile_product({.c = s.dqueries + part.row * width,
                       .c_stride = width,
@@ -151,9 +156,9 @@ void backward_sparse(const TileByBlock& t) {
     const int64_t count = list_kept(t, row);
     if (count == 0) continue;
     const float lse = t.args().lse.as<float>()[t.at(row)];
-    const float delta = t.job.delta[t.at(row)];
-    const float* query = s.queries + row * width;
-    const float* dout = s.douts + row * width;
+    const float delta = t.delta(row);
+    const float* query = t.queries() + row * width;
+    const float* dout = t.douts() + row * width;
     GatheredRows from{s.values, width, s.kept, count, width};
     gathered_dots(s.kept_dscores, dout, from);
     std::fill(s.kept_scores + count, s.kept_scores + round_up(count, kRowStep), 0.0F);
@@ -170,41 +175,35 @@ void backward_sparse(const TileByBlock& t) {
   }
 }
 
-// The block's share of dQ, after the share of the block before.
+// The block's share of dQ, after the share of the block before; the last block writes the sum.
 void store_dqueries(const TileByBlock& t) {
   const Geometry& g = t.job.geometry;
   const bool first = t.job.before == nullptr;
+  const bool last = t.first_key + t.space.block >= t.tile.end();
+  float* sums = t.job.packed.dqueries + t.packed_row() * g.width;
   float* to = t.args().dqkv.as<float>() + t.job.document.begin * g.qkv_stride +
               g.query_offset(t.job.kv_head * g.group);
   for (int64_t row = 0; row < t.tile.rows(); ++row) {
-    const float* from = t.space.dqueries + row * g.width;
-    float* out = to + t.tile.token(row) * g.qkv_stride + row / t.tile.count * g.width;
+    float* share = t.space.dqueries + row * g.width;
+    float* sum = sums + row * g.width;
+    float* out = last ? to + t.tile.token(row) * g.qkv_stride + row / t.tile.count * g.width : sum;
     if (first) {
-      std::copy(from, from + g.width, out);
+      std::copy(share, share + g.width, out);
     } else {
-      for (int c = 0; c < g.width; ++c) out[c] += from[c];
+      for (int c = 0; c < g.width; ++c) out[c] = sum[c] + share[c];
     }
   }
 }
 
 void backward_tile(const TileByBlock& t, bool block_finite) {
   BackwardSpace& s = t.space;
-  const AttentionBackward& a = t.args();
   const Geometry& g = t.job.geometry;
-  const int64_t rows = t.tile.rows();
-  const int64_t begin = t.job.document.begin;
-  const int first_head = t.job.kv_head * g.group;
-  load_rows(t.tile, a.qkv.as<float>() + begin * g.qkv_stride + g.query_offset(first_head),
-            g.qkv_stride, g.width, s.queries);
-  load_rows(t.tile, a.dout.as<float>() + (begin * g.heads + first_head) * g.width,
-            int64_t{g.heads} * g.width, g.width, s.douts);
-  std::fill(s.dqueries, s.dqueries + rows * g.width, 0.0F);
-  score_strip(t.tile, t.first_key, t.keys, s.queries, s.key_tiles, g.width, s.scores, s.stride);
+  std::fill(s.dqueries, s.dqueries + t.tile.rows() * g.width, 0.0F);
+  score_strip(t.tile, t.first_key, t.keys, t.queries(), s.key_tiles, g.width, s.scores, s.stride);
   const KeptCount count = flag_kept(t);
   if (count.kept == 0) return;
   // Weight 0 times a number that is not finite is NaN: then only kept pairs may be touched.
-  const bool finite =
-      block_finite && all_finite(s.queries, rows * g.width) && all_finite(s.douts, rows * g.width);
+  const bool finite = block_finite && t.job.packed.finite[t.job.document.begin + t.tile.first] != 0;
   if (finite && count.kept * kDenseShare > count.visible) {
     backward_dense(t);
   } else {
@@ -240,6 +239,28 @@ struct Finish {
 };
 
 }  // namespace
+
+void pack_queries(const AttentionBackward& a, const Document& document, int kv_head,
+                  const QueryTile& tile, const PackedQueries& to) {
+  const Geometry g = geometry_of(a);
+  const int64_t first_row = (document.begin + tile.first) * g.group;
+  const int head = kv_head * g.group;
+  const int64_t at = (document.begin * g.heads + head) * g.width;
+  float* queries = to.queries + first_row * g.width;
+  float* douts = to.douts + first_row * g.width;
+  load_rows(tile, a.qkv.as<float>() + document.begin * g.qkv_stride + g.query_offset(head),
+            g.qkv_stride, g.width, queries);
+  load_rows(tile, a.dout.as<float>() + at, int64_t{g.heads} * g.width, g.width, douts);
+  for (int64_t row = 0; row < tile.rows(); ++row) {
+    const float* out =
+        a.out.as<float>() + at + (tile.token(row) * g.heads + row / tile.count) * int64_t{g.width};
+    const int32_t zero = 0;
+    gathered_dots(to.delta + first_row + row, douts + row * g.width,
+                  {out, g.width, &zero, 1, g.width});
+  }
+  to.finite[document.begin + tile.first] = static_cast<uint8_t>(
+      all_finite(queries, tile.rows() * g.width) && all_finite(douts, tile.rows() * g.width));
+}
 
 void Progress::wait_for(int64_t tiles) const {
   while (done_.load(std::memory_order_acquire) < tiles) std::this_thread::yield();

@@ -32,10 +32,24 @@ class Progress {
   std::atomic<int64_t> done_{0};
 };
 
+/// The query side of a KV head, packed: row r of the tile that begins at token t of the tensor is
+/// row t * group + r. Every block sweeps all of it.
+struct PackedQueries {
+  float* queries;   // (T * group, D)
+  float* douts;     // (T * group, D)
+  float* dqueries;  // (T * group, D): dQ so far
+  float* delta;     // (T * group): dout . out
+  uint8_t* finite;  // (T): at a tile's first token, 1 if its queries and douts are all finite
+};
+
+/// Fills queries, douts, delta and finite of a tile.
+void pack_queries(const AttentionBackward& args, const Document& document, int kv_head,
+                  const QueryTile& tile, const PackedQueries& to);
+
 struct BackwardJob {
   const AttentionBackward* args;
   Geometry geometry;
-  const float* delta;  // (T, H): dout . out
+  PackedQueries packed;
   Document document;
   int kv_head;
   int64_t block;           // keys [block * block_keys, ...) of the document
@@ -54,8 +68,6 @@ struct BackwardSpace {
   float* values;       // (block, D)
   float* dkeys;        // (block, D)
   float* dvalues;      // (block, D)
-  float* queries;      // (rows, D)
-  float* douts;        // (rows, D)
   float* dqueries;     // (rows, D)
   float* scores;       // (rows, stride): then probabilities
   float* dscores;      // (rows, stride)
@@ -68,7 +80,8 @@ struct BackwardSpace {
 };
 BackwardSpace take_backward_space(Arena& arena, const AttentionBackward& args);
 
-/// Writes dK and dV of the block and adds to (the first block: writes) dQ of the tiles that see it.
+/// Writes dK and dV of the block, adds to (the first block: writes) dQ of the tiles that see it,
+/// and writes the whole dQ of those whose last block it is.
 void backward_block(const BackwardJob& job, BackwardSpace& space);
 
 }  // namespace pivot::attention
