@@ -65,6 +65,8 @@ claim_directory() {
       "start over with --fresh or choose another directory with --out"
   fi
   echo "$settings" >"$out/quickstart.settings"
+  STEP_TIMES=$out/quickstart.seconds
+  touch "$STEP_TIMES"
 }
 
 install_step() {
@@ -157,7 +159,7 @@ train_step() {
 eval_step() {
   local trained specs=() spec
   trained=$(trained_attention)
-  for spec in dense topk:k=64 topk:k=32 "$trained" topk:k=8 topk:k=4 topk:k=1; do
+  for spec in dense topk:10% topk:5% "$trained" topk:2%,min=1 topk:1%,min=1 topk:0.2%,min=1; do
     case " ${specs[*]-} " in *" $spec "*) ;; *) specs+=(--attn "$spec") ;; esac
   done
   [ -e "$out/eval/retrieval.json" ] && [ "$out/eval/retrieval.json" -nt "$out/trained" ] ||
