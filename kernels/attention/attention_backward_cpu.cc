@@ -27,7 +27,7 @@ BackwardSpace take_backward_space(Arena& arena, const AttentionBackward& a) {
   s.scores = floats(rows * s.stride);
   s.dscores = floats(rows * s.stride);
   s.ranks = floats(rows * s.stride);
-  s.flags = arena.tensor(DType::U8, {rows * s.stride}).as<uint8_t>();
+  s.flags = arena.tensor(DType::U8, {rows * s.stride + 64}).as<uint8_t>();
   s.kept = arena.tensor(DType::I32, {s.block}).as<int32_t>();
   s.kept_scores = floats(s.block);
   s.kept_dscores = floats(s.block);

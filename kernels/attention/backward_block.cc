@@ -1,8 +1,6 @@
 #include "kernels/attention/backward_block.h"
 
 #include <algorithm>
-#include <bit>
-#include <cstring>
 #include <thread>
 
 #include "kernels/attention/gathered_rows.h"
@@ -45,7 +43,7 @@ struct KeptCount {
   int64_t visible = 0;
 };
 
-// flags = membership of each visible pair in the kept set, 0 up to the next multiple of 8.
+// flags = membership of each visible pair in the kept set, 0 up to the next multiple of 64.
 KeptCount flag_kept(const TileByBlock& t) {
   BackwardSpace& s = t.space;
   const RankMode mode = rank_mode(t.args().policy, t.tile.group);
@@ -64,7 +62,7 @@ KeptCount flag_kept(const TileByBlock& t) {
     total.kept += flag_at_least(flags, rank, ties, tau);
     total.kept += flag_above(flags + ties, rank + ties, visible - ties, tau);
     total.visible += visible;
-    std::fill(flags + visible, flags + round_up(visible, 8), uint8_t{0});
+    std::fill(flags + visible, flags + round_up(visible, 64), uint8_t{0});
   }
   return total;
 }
@@ -133,17 +131,11 @@ int64_t list_kept(const TileByBlock& t, int64_t row) {
   BackwardSpace& s = t.space;
   const uint8_t* flags = s.flags + row * s.stride;
   const float* scores = s.scores + row * s.stride;
-  const int64_t visible = t.visible(row);
   int64_t count = 0;
-  for (int64_t group = 0; group < visible; group += 8) {
-    uint64_t bits = 0;
-    std::memcpy(&bits, flags + group, 8);
-    for (; bits != 0; bits &= bits - 1) {
-      const int64_t i = group + std::countr_zero(bits) / 8;
-      s.kept[count] = static_cast<int32_t>(i);
-      s.kept_scores[count++] = scores[i];
-    }
-  }
+  for_flags(flags, t.visible(row), [&](int64_t i) {
+    s.kept[count] = static_cast<int32_t>(i);
+    s.kept_scores[count++] = scores[i];
+  });
   return count;
 }
 

@@ -13,9 +13,10 @@
 
 namespace pivot::attention {
 
-/// Keys of a block: as many as keep its packed keys, values and gradients in the L2 cache (1 MiB).
+/// Keys of a block: as many as keep its packed keys, values and gradients in the L2 cache (1 MiB),
+/// a multiple of 64 (for_flags).
 constexpr int64_t block_keys(int64_t width) {
-  const int64_t keys = 32768 / width / kTileKeys * kTileKeys;
+  const int64_t keys = 32768 / width / 64 * 64;
   return keys < 64 ? 64 : (keys > 512 ? 512 : keys);
 }
 

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
+#include "kernels/attention/row_math.h"
 #include "kernels/attention/vector.h"
 #include "src/base/check.h"
 
@@ -42,12 +42,6 @@ int32_t highest(const int32_t* ranks, int64_t count) {
   for (int64_t i = 0; i < count; ++i) high = std::max(high, ranks[i]);
   return high;
 }
-// not (score <= gate), so that a NaN is flagged and a NaN gate lets all pass.
-[[gnu::always_inline]] inline void flag_above(uint8_t* flags, const float* scores, int64_t count,
-                                              float gate) {
-  for (int64_t i = 0; i < count; ++i) flags[i] = static_cast<uint8_t>(!(scores[i] <= gate));
-}
-
 // Of a list padded with kLowest to whole vectors; padding is above nothing.
 int64_t count_above(const int32_t* ranks, int64_t count, int32_t rank) {
   IntVector total = {};
@@ -125,27 +119,18 @@ void RowSelector::add_all(const float* scores, int64_t count, int64_t first_inde
 }
 
 void RowSelector::add_above_gate(const float* scores, int64_t count, int64_t first_index) {
-  // A flag is a byte of value 1: eight are looked at in one integer. A NaN is flagged.
+  // A NaN is flagged.
   alignas(64) uint8_t flags[kSelectorStep];
-  if (count == kSelectorStep) {
-    flag_above(flags, scores, kSelectorStep, gate_);
-  } else {
-    flag_above(flags, scores, count, gate_);
-    std::fill(flags + count, flags + kSelectorStep, uint8_t{0});
-  }
+  flag_above(flags, scores, count, gate_);
+  std::fill(flags + count, flags + kSelectorStep, uint8_t{0});
   int32_t* ranks = list_.ranks;
   int32_t* indices = list_.indices;
   int64_t at = count_;
-  for (int64_t group = 0; group < kSelectorStep; group += 8) {
-    uint64_t bits = 0;
-    std::memcpy(&bits, flags + group, 8);
-    for (; bits != 0; bits &= bits - 1) {
-      const int64_t i = group + std::countr_zero(bits) / 8;
-      nan_ |= scores[i] != scores[i];
-      ranks[at] = rank_of(scores[i]);
-      indices[at++] = static_cast<int32_t>(first_index + i);
-    }
-  }
+  for_flags(flags, kSelectorStep, [&](int64_t i) {
+    nan_ |= scores[i] != scores[i];
+    ranks[at] = rank_of(scores[i]);
+    indices[at++] = static_cast<int32_t>(first_index + i);
+  });
   count_ = at;
 }
 

@@ -105,7 +105,6 @@ TEST_CASE("kept sets equal the definition on the kernel's scores") {
   const std::vector<AttentionCase> cases = {
       {{300}, 1, 1, 16, "topk:k=7"},
       {{700}, 1, 1, 16, "topk:k=150"},
-      {{2600}, 1, 1, 8, "topk:1%"},
       {{200, 1, 2, 31, 33, 64}, 2, 1, 24, "topk:5%,min=3"},
       {{230}, 4, 2, 8, "topk:k=11,group=max"},
       {{230}, 3, 1, 16, "topk:k=11,group=sum"},
@@ -122,6 +121,33 @@ TEST_CASE("kept sets equal the definition on the kernel's scores") {
       const std::vector<float> dout(static_cast<size_t>(p.tokens() * p.heads * p.width), 1.0F);
       check_sets(p, qkv, run_attention(p, qkv, dout));
     }
+  }
+}
+
+TEST_CASE("kept sets of rows long enough for a sampled gate") {
+  for (const Distribution& d : distributions()) {
+    const AttentionCase c{{2200}, 1, 1, 8, "topk:1%"};
+    INFO(d.name << ", " << c.text());
+    const ref::AttentionProblem p = c.problem();
+    std::vector<float> qkv = normal_values(qkv_count(p), 42);
+    d.apply(p, qkv);
+    const std::vector<float> dout(static_cast<size_t>(p.tokens() * p.width), 1.0F);
+    const AttentionRun run = run_attention(p, qkv, dout);
+    // By counting: tau and jcut keep exactly k keys, of which jcut is the last at tau.
+    const ref::Scores<float> score = ref::scores_of(p, qkv);
+    int64_t wrong = 0;
+    for (int64_t t = 0; t < p.tokens(); ++t) {
+      int64_t kept = 0;
+      bool cut = false;
+      for (int64_t j = 0; j <= t; ++j) {
+        const float s = score(t, 0, j);
+        kept += static_cast<int64_t>(is_kept(s, static_cast<int32_t>(j), run.tau[t], run.jcut[t]));
+        cut = cut || (s == run.tau[t] && j == run.jcut[t]);
+      }
+      const int64_t k = budget_of(p.policy)(t + 1);
+      wrong += static_cast<int64_t>(kept != k || (k <= t && !cut));
+    }
+    CHECK(wrong == 0);
   }
 }
 
