@@ -94,25 +94,26 @@ TrainResult Trainer::run() {
 StepMetrics Trainer::step() {
   const Position at = position();
   const double start = clock_seconds();
-  use_attention(at);
+  const bool changed = use_attention(at);
   const std::vector<Batch> batches = next_batches();
   const int64_t number = state_.step + 1;
   const int64_t every = options_.diagnostics_every;
   const double lr = rate_.at(at);
   std::string refusal;
-  const StepOutput out = train_step({.model = model_,
-                                     .optimizer = optimizer_,
-                                     .micro_batches = batches,
-                                     .recompute = parse_recompute(options_.recompute),
-                                     .lr = lr,
-                                     .update = updates_ + 1,
-                                     .diagnose = every > 0 && (number == 1 || number % every == 0),
-                                     .accept =
-                                         [&](double loss, double norm) {
-                                           refusal = guard_.judge(loss, norm);
-                                           return refusal.empty();
-                                         }},
-                                    ctx_);
+  const StepOutput out =
+      train_step({.model = model_,
+                  .optimizer = optimizer_,
+                  .micro_batches = batches,
+                  .recompute = parse_recompute(options_.recompute),
+                  .lr = lr,
+                  .update = updates_ + 1,
+                  .diagnose = every > 0 && (changed || number == 1 || number % every == 0),
+                  .accept =
+                      [&](double loss, double norm) {
+                        refusal = guard_.judge(loss, norm);
+                        return refusal.empty();
+                      }},
+                 ctx_);
   if (out.applied) ++updates_;
   state_.step = number;
   state_.consumed_sequences += plan_.rows;
@@ -133,15 +134,14 @@ std::vector<Batch> Trainer::next_batches() const {
   return batches;
 }
 
-void Trainer::use_attention(const Position& at) {
+bool Trainer::use_attention(const Position& at) {
   const size_t stage = schedule_.stage_at(at);
   model_.attention = schedule_.stages()[stage].layers;
-  if (stage == stage_) return;
-  if (state_.step > 0) {
-    log::info("attention from step {}: {}", state_.step + 1, schedule_.stages()[stage].spec);
-    guard_.restart_history();
-  }
+  if (stage == stage_) return false;
+  log::info("attention from step {}: {}", state_.step + 1, schedule_.stages()[stage].spec);
+  guard_.restart_history();
   stage_ = stage;
+  return true;
 }
 
 void Trainer::after_step(const StepMetrics& m, bool stopping) {

@@ -70,7 +70,8 @@ class Trainer {
   TrainResult end(bool interrupted_now);
 
   std::vector<Batch> next_batches() const;
-  void use_attention(const Position& at);
+  /// True if it is another one than in the step before.
+  bool use_attention(const Position& at);
   void record_skip(const StepOutput& out, const std::string& reason);
   StepMetrics measure(const StepOutput& out, const std::vector<Batch>& batches, double lr,
                       double seconds) const;
