@@ -114,7 +114,8 @@ tokenizer_step() {
   mkdir -p "$data"
   # 128 of the pieces are symbols for the generated tasks; they never occur in text.
   "$pivot" tokenizer train "${inputs[@]}" --vocab 1024 --reserved 128 --out "$tokenizer" \
-    --json "$data/tokenizer.json"
+    --json "$data/tokenizer.json" ||
+    fail "no tokenizer could be trained" "see above; --text wants at least 100 KB of ordinary text"
 }
 
 # synth NAME OPTION...: shards of one generated task, unless they are there.
