@@ -230,18 +230,25 @@ void load_toml_text(std::vector<OptionField>& fields, std::string_view text,
 }
 
 std::string to_toml(const std::vector<OptionField>& fields, TomlComments comments) {
+  const auto section_of = [](const OptionField& f) {
+    const size_t dot = f.key.rfind('.');
+    return dot == std::string::npos ? std::string() : f.key.substr(0, dot);
+  };
+  // A table may be opened only once, and keys without a table come first.
+  std::vector<std::string> sections{""};
+  for (const OptionField& f : fields) {
+    const std::string section = section_of(f);
+    if (std::find(sections.begin(), sections.end(), section) == sections.end()) {
+      sections.push_back(section);
+    }
+  }
   std::string out;
-  std::string section;
-  for (const bool top_level : {true, false}) {  // TOML wants keys without a table first
+  for (const std::string& section : sections) {
+    if (!section.empty()) out += fmt::format("\n[{}]\n", section);
     for (const OptionField& f : fields) {
-      const size_t dot = f.key.rfind('.');
-      if ((dot == std::string::npos) != top_level) continue;
-      if (!top_level && f.key.substr(0, dot) != section) {
-        section = f.key.substr(0, dot);
-        out += fmt::format("\n[{}]\n", section);
-      }
-      const std::string value = f.quoted ? quoted(f.print()) : f.print();
-      out += fmt::format("{} = {}", top_level ? f.key : f.key.substr(dot + 1), value);
+      if (section_of(f) != section) continue;
+      const std::string name = section.empty() ? f.key : f.key.substr(section.size() + 1);
+      out += fmt::format("{} = {}", name, f.quoted ? quoted(f.print()) : f.print());
       out += comments == TomlComments::Docs ? fmt::format("  # {} ({})\n", f.doc, f.type) : "\n";
     }
   }

@@ -8,12 +8,22 @@
 namespace pivot {
 namespace {
 
+struct Deep {
+  bool on = false;
+  template <class V>
+  void visit(V&& v) {
+    v("on", on, "a switch two levels down");
+  }
+};
+
 struct Inner {
   double lr = 3e-4;
+  Deep deep;
   int64_t warmup = 100;
   template <class V>
   void visit(V&& v) {
     v("lr", lr, "peak learning rate");
+    v.group("deep", deep);  // fields after a group belong to the outer table again
     v("warmup", warmup, "warm-up steps");
   }
 };
@@ -41,6 +51,8 @@ TEST_CASE("options survive a round trip through TOML") {
   a.name = "back\\slash\nline \"q\"";
   a.ratio = {1, 3};
   a.optim.lr = 0.1;
+  a.optim.warmup = 7;
+  a.optim.deep.on = true;
   Outer b;
   auto fields_a = option_fields(a);
   auto fields_b = option_fields(b);
@@ -48,6 +60,8 @@ TEST_CASE("options survive a round trip through TOML") {
   CHECK(b.name == a.name);
   CHECK(b.ratio == a.ratio);
   CHECK(b.optim.lr == a.optim.lr);
+  CHECK(b.optim.warmup == 7);
+  CHECK(b.optim.deep.on);
   CHECK(b.mix == a.mix);
   CHECK(b.time == a.time);
 }
