@@ -121,7 +121,7 @@ def attention(s):
 
 def scaling(s):
     import torch_side
-    lengths = s.size([2048, 4096, 8192, 16384], [256, 512])
+    lengths = s.size([2048, 4096, 8192], [256, 512])
     calls = {n: (torch_side.dense_attention(8, n, 64), torch_side.score_pass(8, n, 64))
              for n in lengths}
     for number in range(min(3, s.args.rounds)):
