@@ -137,7 +137,7 @@ data_step() {
   synth near --task mqar --pairs-min 2 --pairs 3 --queries 8 --length 0 --count 60000
   synth many --task mqar --pairs-min 4 --pairs 32 --length 0 --count 8000
   synth far --task recall --pairs-min 4 --pairs 32 --queries 32 --length 512 --count 1500
-  synth test --task recall --pairs 32 --queries 32 --length 512 --count 1 --validation-count 64
+  synth lookup --task recall --pairs 32 --queries 32 --length 512 --count 1 --validation-count 64
 }
 
 train_step() {
@@ -148,7 +148,7 @@ train_step() {
   local sources=(output="$out" seed="$seed" time="$limit" threads="$threads")
   if [ "$tokenizer" = bytes ]; then
     sources+=("data.train=$data/near/train@50,$data/many/train@25,$data/far/train@25"
-      "data.validation=$data/test/validation" sample.every=0)
+      "data.validation=$data/lookup/validation" sample.every=0)
   else
     sources+=("data.train=$data/text/train@25,$data/near/train@45,$data/many/train@15,$data/far/train@15"
       "data.validation=$data/text/validation")
@@ -164,7 +164,7 @@ eval_step() {
     case " ${specs[*]-} " in *" $spec "*) ;; *) specs+=(--attn "$spec") ;; esac
   done
   [ -e "$out/eval/retrieval.json" ] && [ "$out/eval/retrieval.json" -nt "$out/trained" ] ||
-    "$pivot" eval --model "$out" --data "$data/test/validation" --mode decode --name retrieval \
+    "$pivot" eval --model "$out" --data "$data/lookup/validation" --mode decode --name retrieval \
       --threads "$threads" "${specs[@]}"
   [ "$tokenizer" = bytes ] && return 0
   [ -e "$out/eval/text.json" ] && [ "$out/eval/text.json" -nt "$out/trained" ] ||

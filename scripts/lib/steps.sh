@@ -112,7 +112,7 @@ Look at
 
 Try next
   build/pivot data show $data/far/train --doc 0
-  build/pivot eval --model $out --data $data/test/validation --mode decode --attn topk:k=2 --attn topk:1%,min=1
+  build/pivot eval --model $out --data $data/lookup/validation --mode decode --attn topk:k=2 --attn topk:1%,min=1
 END
   if [ "$3" = bytes ]; then
     echo "  scripts/quickstart.sh --out runs/mine --text PATH        the same with your own text"
