@@ -14,7 +14,11 @@ ForwardSpace take_forward_space(Arena& arena, const AttentionForward& a) {
   };
   ForwardSpace s = {};
   const bool selects = !keeps_all(a.policy, a.max_document);
-  s.strip = selects ? std::min(kTopkStrip, round_up(a.max_document, kDenseStrip)) : kDenseStrip;
+  const int64_t k = a.policy.dense() ? 0 : budget_of(a.policy)(a.max_document);
+  const int64_t whole = round_up(a.max_document, kDenseStrip);
+  s.strip = !selects                               ? kDenseStrip
+            : prefers_whole_row(k, a.max_document) ? whole
+                                                   : std::min(kTopkStrip, whole);
   s.stride = s.strip + 16;
   s.queries = floats(rows * g.width);
   s.scores = floats(rows * s.stride);
@@ -23,7 +27,6 @@ ForwardSpace take_forward_space(Arena& arena, const AttentionForward& a) {
   s.sum = floats(rows);
   s.moment = floats(rows);
   if (!selects) return s;
-  const int64_t k = budget_of(a.policy)(a.max_document);
   if (rank_mode(a.policy, g.group).differs()) s.ranks = floats(rows * s.stride);
   const int64_t room = selector_room(k, a.max_document);
   s.rooms = {integers(rows * room), integers(rows * room), room};

@@ -136,6 +136,11 @@ void select_from(const AttentionForward& a, const QueryTile& tile, int64_t row, 
     const SelectorRoom& rooms = space.rooms;
     const SelectorRoom room{rooms.ranks + row * rooms.room, rooms.indices + row * rooms.room,
                             rooms.room};
+    if (ranks.count == tile.token(row) + 1 && prefers_whole_row(k, ranks.count)) {
+      list.begin(room, k, std::numeric_limits<float>::quiet_NaN());
+      list.select_row(ranks.scores, ranks.count);
+      return;
+    }
     list.begin(room, k, sample_gate(ranks.scores, ranks.count, k));
     add_all(list, ranks);
     if (!list.complete()) {
@@ -143,7 +148,7 @@ void select_from(const AttentionForward& a, const QueryTile& tile, int64_t row, 
       add_all(list, ranks);
     }
   }
-  list.tighten();
+  if (ranks.first_index + ranks.count <= tile.token(row)) list.tighten();
 }
 
 }  // namespace

@@ -54,6 +54,23 @@ int64_t count_above(const int32_t* ranks, int64_t count, int32_t rank) {
   return above;
 }
 
+int64_t scores_above(const float* scores, int64_t count, float gate) {
+  IntVector total = {};
+  const auto bound = vector::broadcast<kLanes>(gate);
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) total -= vector::load<kLanes>(scores + i) > bound;
+  int64_t above = 0;
+  for (int l = 0; l < kLanes; ++l) above += total[l];
+  for (; i < count; ++i) above += static_cast<int64_t>(scores[i] > gate);
+  return above;
+}
+
+bool any_nan(const float* scores, int64_t count) {
+  int32_t nans = 0;
+  for (int64_t i = 0; i < count; ++i) nans |= static_cast<int32_t>(scores[i] != scores[i]);
+  return nans != 0;
+}
+
 int32_t below(int32_t rank) {
   return rank == kLowest ? rank : rank - 1;
 }
@@ -90,6 +107,38 @@ float sample_gate(const float* scores, int64_t count, int64_t k) {
     }
   }
   return gate_of(low);
+}
+
+void RowSelector::select_row(const float* scores, int64_t count) {
+  nan_ = any_nan(scores, count);
+  if (nan_) return;
+  // At least k keys are above `low`, fewer above `high`.
+  int32_t low = below(rank_of(-std::numeric_limits<float>::infinity()));
+  int32_t high = rank_of(std::numeric_limits<float>::infinity());
+  int64_t above = count;
+  while (above != k_ && high - int64_t{low} > 1) {
+    const int32_t trial = middle(low, high);
+    const int64_t now = scores_above(scores, count, gate_of(trial));
+    if (now >= k_) {
+      low = trial;
+      above = now;
+    } else {
+      high = trial;
+    }
+  }
+  int64_t ties = above == k_ ? k_ : k_ - scores_above(scores, count, gate_of(high));
+  alignas(64) uint8_t flags[kSelectorStep];
+  for (int64_t first = 0; first < count; first += kSelectorStep) {
+    const int64_t step = std::min(kSelectorStep, count - first);
+    flag_above(flags, scores + first, step, gate_of(low));
+    std::fill(flags + step, flags + kSelectorStep, uint8_t{0});
+    for_flags(flags, kSelectorStep, [&](int64_t i) {
+      const int32_t rank = rank_of(scores[first + i]);
+      if (rank <= high && ties-- <= 0) return;
+      list_.ranks[count_] = rank;
+      list_.indices[count_++] = static_cast<int32_t>(first + i);
+    });
+  }
 }
 
 float RowSelector::score(int64_t i) const {
@@ -192,7 +241,6 @@ void RowSelector::raise_gate() {
 }
 
 int64_t RowSelector::finish() {
-  if (count_ > k_) raise_gate();
   if (count_ > k_) {
     pad();
     int32_t low = below(lowest(list_.ranks, count_));
