@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <limits>
 #include <mutex>
 #include <utility>
@@ -325,12 +326,33 @@ void Dataset::grow(int64_t count) {
   size_ += count;
 }
 
+namespace {
+
+// Superblocks of version 2 and 3 belong to the file format with checksums in its metadata. Older
+// ones are never written here, and damage to them can crash the library.
+void require_checksums(const std::string& path) {
+  constexpr std::string_view kSignature("\x89HDF\r\n\x1a\n", 8);
+  char head[9] = {};
+  std::ifstream(path, std::ios::binary).read(head, sizeof(head));
+  if (std::string_view(head, kSignature.size()) != kSignature) {
+    throw_user("{} is not an HDF5 file", path);
+  }
+  if (head[8] != 2 && head[8] != 3) {
+    throw_user("{}: HDF5 file of an old format, which Pivot does not write", path);
+  }
+}
+
+}  // namespace
+
 File File::create(const std::string& path) {
   const LibraryLock lock;
   auto state = std::make_shared<FileState>();
   state->path = path;
   state->writing = true;
-  state->id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+  // From 1.8 on every piece of metadata carries a checksum; before, none does.
+  const Id access(H5Pcreate(H5P_FILE_ACCESS));
+  H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V18);
+  state->id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
   if (state->id < 0) throw_error("cannot create {}: {}", path, cause());
   return File(std::move(state));
 }
@@ -341,6 +363,7 @@ File File::open(const std::string& path) {
     throw_user("cannot read {}: {}", path, std::strerror(errno));
   }
   if (S_ISDIR(info.st_mode)) throw_user("{} is a directory, a file is needed", path);
+  require_checksums(path);
   const LibraryLock lock;
   auto state = std::make_shared<FileState>();
   state->path = path;
