@@ -226,3 +226,9 @@ TEST_CASE("documents: inputs are files, directories and globs in a fixed order")
   std::filesystem::create_directories(dir / "empty");
   CHECK_THROWS_AS(texts({.input = {dir / "empty"}}), UserError);
 }
+
+TEST_CASE("documents: the samples say the same as text and as JSON lines") {
+  const auto lines = texts({.input = {"data/samples/notes.jsonl"}});
+  CHECK(lines.size() == 10);
+  CHECK(texts({.input = {"data/samples/notes.txt"}, .split_on = "blank"}) == lines);
+}

@@ -88,7 +88,7 @@ TEST_CASE("hdf5 errors name the file and the object") {
   CHECK_THROWS_AS(hdf5::File::open(dir.path()), UserError);
   CHECK_THROWS_AS(hdf5::File::create(dir / "no/such/dir.h5"), Error);
   write_file_atomically(path, "this is not HDF5");
-  CHECK_THROWS_WITH(hdf5::File::open(path), ContainsSubstring("not a complete HDF5 file"));
+  CHECK_THROWS_WITH(hdf5::File::open(path), ContainsSubstring("is not an HDF5 file"));
   {
     hdf5::File file = hdf5::File::create(path);
     file.write_array<int32_t>("/x", std::vector<int32_t>(1000, 7));
