@@ -147,11 +147,14 @@ TEST_CASE("resume: kill -9 again and again, saving all the time, ends at the sam
     ::kill(child, SIGKILL);
     int status = 0;
     REQUIRE(::waitpid(child, &status, 0) == child);
+    // A kill between a save and its clean-up leaves one more; the next clean-up that happens takes
+    // all.
+    CHECK(before <= 2 + static_cast<size_t>(killed));
     killed += WIFSIGNALED(status) ? 1 : 0;
-    CHECK(before <= 3);
   }
   CHECK(killed >= 1);
   CHECK(run(o) == want);
+  CHECK(list_checkpoints(o.output + "/checkpoints").size() == 2);
   for (const auto& entry : fs::directory_iterator(o.output + "/checkpoints")) {
     CHECK(entry.path().filename().string().starts_with("step_"));
     CHECK_NOTHROW(read_checkpoint_info(entry.path().string()));
