@@ -35,7 +35,7 @@ def budget(length, ratio, k_min=16):
 
 
 def topk_by_hand(heads, length, dim, ratio, how):
-    """Exact Top-k attention from PyTorch's own operations, forward and backward.
+    """Exact Top-k attention from PyTorch's own operations, forward and backward, tuned.
 
     how = "mask": scores below the k-th largest become -inf. how = "gather": kept keys and values are
     gathered. Queries go in chunks, each chunk's backward pass right after its forward pass, so that
@@ -68,6 +68,28 @@ def topk_by_hand(heads, length, dim, ratio, how):
         q.grad = k.grad = v.grad = None
         for begin in range(0, length, rows):
             chunk(begin, min(length, begin + rows))
+
+    return call
+
+
+def topk_plain(heads, length, dim, ratio):
+    """The same as it is usually written: the whole score matrix, topk, scatter, softmax.
+
+    Needs about 30 * heads * length^2 bytes.
+    """
+    q, k, v, dout = random_qkv(heads, length, dim)
+    counts = budget(length, ratio)
+
+    def call():
+        q.grad = k.grad = v.grad = None
+        scores = q @ k.transpose(-1, -2)
+        future = torch.ones(length, length, dtype=torch.bool).triu(1)
+        scores = scores.masked_fill(future, -math.inf)
+        top = torch.topk(scores, int(counts[-1]), dim=-1)
+        inside = torch.arange(int(counts[-1]))[None, :] < counts[:, None]
+        kept = top.values.masked_fill(~inside, -math.inf)
+        sparse = torch.full_like(scores, -math.inf).scatter(-1, top.indices, kept)
+        (torch.softmax(sparse * dim**-0.5, -1) @ v).backward(dout)
 
     return call
 
