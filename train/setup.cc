@@ -109,7 +109,8 @@ std::vector<std::string> advice(const TrainOptions& o) {
   if (sparse && parse_extent(o.attention.dense_first, "attention.dense_first").off() &&
       parse_extent(o.attention.anneal, "attention.anneal").off()) {
     lines.push_back(
-        "attention.dense_first=0: from scratch, retrieval often does not emerge under Top-k alone");
+        "attention.dense_first=0: Top-k from the first step; looking up one of many keys may not "
+        "emerge (docs/training.md)");
   }
   return lines;
 }

@@ -20,4 +20,3 @@ add_library(sentencepiece::sentencepiece INTERFACE IMPORTED GLOBAL)
 target_include_directories(sentencepiece::sentencepiece INTERFACE ${SENTENCEPIECE_INCLUDE_DIR})
 target_link_libraries(sentencepiece::sentencepiece INTERFACE ${SENTENCEPIECE_LIBRARY}
                                                              ${SENTENCEPIECE_TRAIN_LIBRARY})
-add_library(PkgConfig::SENTENCEPIECE ALIAS sentencepiece::sentencepiece)
