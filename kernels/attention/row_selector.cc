@@ -241,6 +241,7 @@ void RowSelector::raise_gate() {
 }
 
 int64_t RowSelector::finish() {
+  PIVOT_CHECK(complete(), "{} keys beat a guessed gate, {} wanted", count_, k_);
   if (count_ > k_) {
     pad();
     int32_t low = below(lowest(list_.ranks, count_));

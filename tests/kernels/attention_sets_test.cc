@@ -67,6 +67,13 @@ std::vector<Distribution> distributions() {
            std::fill(row, row + p.width, 99.5F - static_cast<float>(t));
          });
        }},
+      {"high scores where a gate is sampled",  // the guess is then too high and has to be noticed
+       [](const Problem& p, Values& v) {
+         each_row(p, v, 0, [&](int64_t, float* row) { std::fill(row, row + p.width, 1.0F); });
+         each_row(p, v, 1, [&](int64_t t, float* row) {
+           if (t % 32 >= 16 || t >= 2048) std::fill(row, row + p.width, -9.0F);
+         });
+       }},
       {"one huge key",
        [](const Problem& p, Values& v) {
          each_row(p, v, 1, [&](int64_t t, float* row) {
