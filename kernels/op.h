@@ -8,19 +8,25 @@
 ///   void NAME_cuda(const Args&, Context&);
 ///   inline constexpr Op<Args> NAME{"NAME", &NAME_cpu, PIVOT_CUDA_TWIN(NAME_cuda)};
 /// and, only where a twin takes memory from ctx.scratch,
-///   size_t scratch_bytes(const Args&, int workers);
+///   size_t scratch_bytes(const Args&, int workers);   of the CPU twin
+///   size_t cuda_scratch_bytes(const Args&);           of the CUDA twin; defined in every build
 ///
 /// Scratch. Twins do not run on the plan device, so what they take from ctx.scratch inside a call
 /// has to be declared: scratch_bytes (declared in NAME.h beside check) is an upper bound of it for
-/// a pool of `workers` threads, the sum of scratch_size() of the tensors alive at once. The plan
-/// device reserves and releases that much, so the arena's peak counts it; on real devices a call
-/// that takes the arena to a new peak beyond its declaration throws BugError. Ops without scratch
-/// declare nothing.
+/// a pool of `workers` threads, the sum of scratch_size() of the tensors alive at once;
+/// cuda_scratch_bytes is exactly what the CUDA twin takes. The plan device reserves and releases
+/// that much, so the arena's peak counts it; on real devices a call that takes the arena to a new
+/// peak beyond its declaration throws BugError. Ops without scratch declare nothing.
+///
+/// CUDA twins launch on the device's stream and return: they never wait, allocate or read the
+/// device's memory, and depend on nothing but the arguments, so that a step can be recorded as a
+/// graph. (Choices that are measured once, like a GEMM's algorithm, are made outside of recording.)
 
 #include <cstddef>
 
 #include "src/base/check.h"
 #include "src/core/context.h"
+#include "src/core/cuda.h"
 
 // CMake sets this for builds with CUDA kernels; without them the twin is absent and calls throw.
 #if defined(PIVOT_WITH_CUDA)
@@ -42,9 +48,13 @@ inline void expect_real(const Tensor& tensor, const char* name) {
               "{} is {}, F32 or BF16 expected", name, dtype_name(tensor.dtype));
 }
 
-/// scratch_bytes(args, workers) where the op has it, else 0.
+/// What the op declares for its twin on `target`, else 0.
 template <class Args>
-size_t declared_scratch(const Args& args, int workers) {
+size_t declared_scratch(const Args& args, Device::Kind target, int workers) {
+  if (target == Device::Kind::Cuda) {
+    if constexpr (requires { cuda_scratch_bytes(args); }) return cuda_scratch_bytes(args);
+    return 0;
+  }
   static_assert(
       !requires { scratch_bytes(args); }, "scratch_bytes takes (args, workers)");
   if constexpr (requires { scratch_bytes(args, workers); }) {
@@ -64,7 +74,7 @@ struct Op {
   void operator()(const Args& args, Context& ctx) const {
     check(args);
     if (ctx.ledger != nullptr) ctx.ledger->add(name, cost(args));
-    const size_t scratch = declared_scratch(args, ctx.pool.size());
+    const size_t scratch = declared_scratch(args, ctx.device.target(), ctx.pool.size());
     if (ctx.device.is_plan()) {
       const Arena::Scope scope = ctx.scratch.scope();
       if (scratch > 0) ctx.scratch.tensor(DType::U8, {static_cast<int64_t>(scratch)});
@@ -75,6 +85,7 @@ struct Op {
     const size_t before = ctx.scratch.used();
     const size_t peak = ctx.scratch.peak();
     twin(args, ctx);
+    if (ctx.device.is_cuda()) cuda::check_launch(name);
     PIVOT_CHECK(ctx.scratch.peak() == peak || ctx.scratch.peak() <= before + scratch,
                 "{} took {} bytes of scratch, {} declared", name, ctx.scratch.peak() - before,
                 scratch);

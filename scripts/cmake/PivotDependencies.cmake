@@ -20,3 +20,36 @@ add_library(sentencepiece::sentencepiece INTERFACE IMPORTED GLOBAL)
 target_include_directories(sentencepiece::sentencepiece INTERFACE ${SENTENCEPIECE_INCLUDE_DIR})
 target_link_libraries(sentencepiece::sentencepiece INTERFACE ${SENTENCEPIECE_LIBRARY}
                                                              ${SENTENCEPIECE_TRAIN_LIBRARY})
+
+# CUDA: with AUTO, where a toolkit and a GPU are found. PIVOT_CUDA_ARCHS: sm_90a (Hopper) and sm_80
+# (portable, also as PTX for anything newer).
+set(PIVOT_CUDA_ARCHS "90a;80" CACHE STRING "CUDA architectures to compile for")
+set(PIVOT_WITH_CUDA OFF)
+if(NOT PIVOT_CUDA STREQUAL "OFF")
+  find_package(CUDAToolkit QUIET)
+  file(GLOB gpus /dev/nvidia[0-9]*)
+  if(PIVOT_CUDA STREQUAL "ON" OR (CUDAToolkit_FOUND AND gpus))
+    find_package(CUDAToolkit 12.3 REQUIRED)
+    set(CMAKE_CUDA_ARCHITECTURES OFF)  # the flags of PIVOT_CUDA_ARCHS take its place
+    set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE})
+    enable_language(CUDA)
+    set(CMAKE_CUDA_STANDARD 20)
+    set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+    set(PIVOT_WITH_CUDA ON)
+    # cuDNN's headers come with the toolkit or a package; the frontend (headers only) is fetched by
+    # scripts/cuda_headers.sh. Both are optional: without them dense attention is our own kernel.
+    find_path(CUDNN_INCLUDE_DIR cudnn.h HINTS ${CUDAToolkit_INCLUDE_DIRS} ${CUDNN_ROOT}/include)
+    find_library(CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 HINTS ${CUDAToolkit_LIBRARY_DIR} ${CUDNN_ROOT}/lib)
+    find_path(CUDNN_FRONTEND_INCLUDE_DIR cudnn_frontend.h
+              HINTS ${CMAKE_SOURCE_DIR}/.deps/cudnn-frontend/include)
+    set(PIVOT_WITH_CUDNN OFF)
+    if(CUDNN_INCLUDE_DIR AND CUDNN_LIBRARY AND CUDNN_FRONTEND_INCLUDE_DIR)
+      set(PIVOT_WITH_CUDNN ON)
+      add_library(cudnn::cudnn INTERFACE IMPORTED GLOBAL)
+      target_include_directories(cudnn::cudnn INTERFACE ${CUDNN_INCLUDE_DIR}
+                                                        ${CUDNN_FRONTEND_INCLUDE_DIR})
+      target_link_libraries(cudnn::cudnn INTERFACE ${CUDNN_LIBRARY})
+    endif()
+  endif()
+endif()
+message(STATUS "CUDA: ${PIVOT_WITH_CUDA} (${PIVOT_CUDA}); cuDNN: ${PIVOT_WITH_CUDNN}")

@@ -27,6 +27,27 @@ if(PIVOT_SANITIZE)
   target_link_options(pivot_flags INTERFACE -fsanitize=${PIVOT_SANITIZE})
 endif()
 
+if(PIVOT_WITH_CUDA)
+  target_compile_definitions(pivot_flags INTERFACE PIVOT_WITH_CUDA)
+  set(gencode "")
+  foreach(arch IN LISTS PIVOT_CUDA_ARCHS)
+    list(APPEND gencode "-gencode=arch=compute_${arch},code=sm_${arch}")
+  endforeach()
+  if(80 IN_LIST PIVOT_CUDA_ARCHS)
+    list(APPEND gencode "-gencode=arch=compute_80,code=compute_80")
+  endif()
+  # fmt 9 asks whether constexpr works in a way that nvcc answers wrongly.
+  target_compile_options(
+    pivot_flags
+    INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:${gencode}
+              --expt-relaxed-constexpr
+              --extended-lambda
+              -DFMT_USE_CONSTEXPR=1
+              -lineinfo
+              -Xcompiler=-Wall
+              -Werror=all-warnings>)
+endif()
+
 # pivot_library(pivot_x SOURCES ... DEPS ... [PRIVATE_DEPS ...])
 function(pivot_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;PRIVATE_DEPS" ${ARGN})

@@ -20,7 +20,8 @@ void copy(const Tensor& dst, const Tensor& src, Context& ctx);
 /// All bytes zero.
 void fill_zero(const Tensor& dst, Context& ctx);
 
-/// Host memory to and from the context's device; counts must match.
+/// Host memory to and from the context's device; counts must match. `src` may be changed and `dst`
+/// be read after the call: copy_to_host waits for everything that was launched before it.
 void copy_from_host(const Tensor& dst, const void* src, Context& ctx);
 void copy_to_host(void* dst, const Tensor& src, Context& ctx);
 

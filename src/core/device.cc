@@ -1,11 +1,13 @@
 #include "src/core/device.h"
 
+#include <charconv>
 #include <utility>
 
 #include <sys/mman.h>
 
 #include "src/base/check.h"
 #include "src/base/units.h"
+#include "src/core/cuda.h"
 
 namespace pivot {
 
@@ -22,16 +24,33 @@ std::string to_string(Device device) {
 }
 
 Device parse_device(std::string_view text) {
-  if (text == "cpu" || text == "auto") return {Device::Kind::Cpu, 0};
-  if (text.substr(0, 4) == "cuda") {
-    throw_user("device '{}': this build has no CUDA support; use --device cpu", text);
+  if (text == "cpu") return {};
+  if (text == "auto") return {cuda::device_count() > 0 ? Device::Kind::Cuda : Device::Kind::Cpu};
+  int index = 0;
+  bool good = text == "cuda";
+  if (text.substr(0, 5) == "cuda:") {
+    const char* end = text.data() + text.size();
+    const auto [rest, error] = std::from_chars(text.data() + 5, end, index);
+    good = error == std::errc{} && rest == end && index >= 0;
   }
-  throw_user("'{}' is not a device: use cpu, cuda, cuda:N or auto", text);
+  if (!good) throw_user("'{}' is not a device: use cpu, cuda, cuda:N or auto", text);
+  const int count = cuda::device_count();
+  if (count == 0) {
+    throw_user("device '{}': {}; use --device cpu", text, cuda::why_unavailable());
+  }
+  if (index >= count) {
+    throw_user("device '{}': this machine has {} CUDA device{}, counted from cuda:0", text, count,
+               count == 1 ? "" : "s");
+  }
+  return {Device::Kind::Cuda, index};
 }
 
 DeviceBuffer::DeviceBuffer(Device device, size_t bytes) : device_(device), bytes_(bytes) {
   if (bytes == 0 || device.is_plan()) return;
-  PIVOT_CHECK(device.kind == Device::Kind::Cpu, "no memory on {}", to_string(device));
+  if (device.is_cuda()) {
+    data_ = cuda::allocate(device.index, bytes);
+    return;
+  }
   // Anonymous pages are zero and cost nothing until touched.
   void* address = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -44,7 +63,17 @@ DeviceBuffer::DeviceBuffer(Device device, size_t bytes) : device_(device), bytes
 }
 
 DeviceBuffer::~DeviceBuffer() {
-  if (data_ != nullptr) ::munmap(data_, bytes_);
+  release();
+}
+
+void DeviceBuffer::release() {
+  if (data_ == nullptr) return;
+  if (device_.is_cuda()) {
+    cuda::release(device_.index, data_);
+  } else {
+    ::munmap(data_, bytes_);
+  }
+  data_ = nullptr;
 }
 
 DeviceBuffer::DeviceBuffer(DeviceBuffer&& other) noexcept
@@ -54,7 +83,7 @@ DeviceBuffer::DeviceBuffer(DeviceBuffer&& other) noexcept
 
 DeviceBuffer& DeviceBuffer::operator=(DeviceBuffer&& other) noexcept {
   if (this != &other) {
-    if (data_ != nullptr) ::munmap(data_, bytes_);
+    release();
     device_ = other.device_;
     data_ = std::exchange(other.data_, nullptr);
     bytes_ = std::exchange(other.bytes_, 0);
