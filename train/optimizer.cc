@@ -40,6 +40,8 @@ Optimizer::Optimizer(const ModelConfig& config, const OptimOptions& options, Con
     memory_[i] = DeviceBuffer(ctx.device, static_cast<size_t>(count) * sizeof(float));
     *flat[i] = view(static_cast<float*>(memory_[i].data()), {count});
   }
+  step_ = DeviceBuffer(ctx.device, sizeof(AdamWScalars));
+  scalars_ = view(static_cast<float*>(step_.data()), {kAdamWScalars});
   const Segments s = decay_segments(config, options.weight_decay);
   const auto n = static_cast<int64_t>(s.end.size());
   segments_ = DeviceBuffer(ctx.device, s.end.size() * (sizeof(int64_t) + sizeof(float)));
@@ -72,6 +74,9 @@ double Optimizer::clip_factor(double norm) const {
 }
 
 void Optimizer::update(double lr, double grad_scale, int64_t update, Context& ctx) {
+  AdamWScalars scalars = adamw_scalars(lr, options_.beta1, options_.beta2, update);
+  scalars.grad_scale = static_cast<float>(grad_scale);
+  copy_from_host(scalars_, &scalars, ctx);
   adamw({.param = weights_,
          .m = m_,
          .v = v_,
@@ -79,12 +84,10 @@ void Optimizer::update(double lr, double grad_scale, int64_t update, Context& ct
          .copy_bf16 = {},
          .segment_end = segment_end_,
          .decay = decay_,
-         .lr = static_cast<float>(lr),
+         .scalars = scalars_,
          .beta1 = static_cast<float>(options_.beta1),
          .beta2 = static_cast<float>(options_.beta2),
-         .eps = static_cast<float>(options_.eps),
-         .grad_scale = static_cast<float>(grad_scale),
-         .step = update},
+         .eps = static_cast<float>(options_.eps)},
         ctx);
 }
 

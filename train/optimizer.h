@@ -30,8 +30,9 @@ class Optimizer {
 
  private:
   OptimOptions options_;
-  DeviceBuffer memory_[4], segments_;
+  DeviceBuffer memory_[4], segments_, step_;
   Tensor weights_, grads_, m_, v_;
+  Tensor scalars_;      // (5) F32: AdamWScalars
   Tensor segment_end_;  // (S) I64
   Tensor decay_;        // (S) F32
 };
