@@ -45,13 +45,12 @@ struct LinearCrossEntropyRef {
                            {"empty", {.n = 0, .c = 8, .v = 4}}});
   }
   static std::vector<Operand> operands(const OpCase& c) {
-    return {
-        {"loss", Role::Out, {c.dims.n}},
-        {"dx", Role::Out, {c.dims.n, c.dims.c}, c.real},
-        {"dw", Role::InOut, {c.dims.v, c.dims.c}},
-        {"x", Role::In, {c.dims.n, c.dims.c}, c.real},
-        {"w", Role::In, {c.dims.v, c.dims.c}, c.real},
-        {"targets", Role::In, {c.dims.n}, DType::I32}};
+    return {{"loss", Role::Out, {c.dims.n}},
+            {"dx", Role::Out, {c.dims.n, c.dims.c}, c.real},
+            {"dw", Role::InOut, {c.dims.v, c.dims.c}},
+            {"x", Role::In, {c.dims.n, c.dims.c}, c.real},
+            {"w", Role::In, {c.dims.v, c.dims.c}, c.real},
+            {"targets", Role::In, {c.dims.n}, DType::I32}};
   }
   static void adjust(const OpCase& c, ValueMap<double>& t) {
     fill_integers(t["targets"], c.dims.v, 0);

@@ -1,10 +1,9 @@
-#include "kernels/cross_entropy/softmax_rows.h"
-
 #include <limits>
 
 #include "kernels/cross_entropy/cross_entropy.h"
+#include "kernels/cross_entropy/softmax_rows.h"
+#include "kernels/cuda/convert.cuh"
 #include "kernels/cuda/launch.cuh"
-#include "kernels/cuda/mma.cuh"
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/vector.cuh"
 
@@ -125,7 +124,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
     softmax_rows_kernel(const Rows<T> a) {
   __shared__ float maxima[kThreads / kWarp];
   __shared__ float sums[kThreads / kWarp];
-  const int packs = (a.vocab + kLanes<T> - 1) / kLanes<T>;
+  const int packs = static_cast<int>(a.stride) / kLanes<T>;
   T* row = a.z + int64_t{blockIdx.x} * a.stride;
   const int32_t target = a.targets[blockIdx.x];
   if (target < 0 || target >= a.vocab) {
@@ -152,7 +151,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
 
 template <class T>
 void launch_rows(const SoftmaxRows& a, Context& ctx) {
-  const int64_t packs = ceil_div(a.vocab, kLanes<T>);
+  const int64_t packs = a.logits.dim(1) / kLanes<T>;
   const int64_t shared = limits(ctx).shared_memory / kBlocksPerMultiprocessor - kSharedOverhead;
   const bool gradient = a.gradient == LogitGradient::InPlace;
   const int64_t resident = gradient ? std::min(packs, shared / 16) : 0;

@@ -13,11 +13,11 @@ enum class LogitGradient { Skip, InPlace };
 /// A row whose target is kIgnoreTarget gets loss 0 and gradient 0, whatever its logits; one whose
 /// target is outside the vocabulary gets NaN for both.
 struct SoftmaxRows {
-  Tensor logits;    // in-out (N, stride) F32 or BF16, stride a multiple of 64; columns from `vocab`
-                    // on are not read and, with the gradient, set to 0
-  Tensor targets;   // in (N) I32
-  Tensor loss;      // out (N) F32
-  int64_t vocab;    // V, 1 to stride
+  Tensor logits;   // in-out (N, stride) F32 or BF16, stride a multiple of 64; columns from `vocab`
+                   // on are not read and, with the gradient, set to 0
+  Tensor targets;  // in (N) I32
+  Tensor loss;     // out (N) F32
+  int64_t vocab;   // V, 1 to stride
   float grad_scale;
   LogitGradient gradient;
 };

@@ -52,10 +52,9 @@ struct Blas::State {
   /// Returns the status; launch errors of one candidate must not end the measuring of all.
   cublasStatus_t launch(BlasProblem& p, const BlasAlgorithm& algorithm, const BlasGemm& g) {
     if (g.bias != nullptr) {
-      check_blas(
-          cublasLtMatmulDescSetAttribute(&p.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &g.bias,
-                                         sizeof(g.bias)),
-          "take a bias");
+      check_blas(cublasLtMatmulDescSetAttribute(&p.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
+                                                &g.bias, sizeof(g.bias)),
+                 "take a bias");
     }
     const float one = 1;
     const float beta = g.c == nullptr ? 0 : 1;
@@ -121,8 +120,8 @@ struct Blas::State {
 
   BlasAlgorithm loaded(BlasProblem& p, const BlasKey& key, const cublasLtMatmulAlgo_t& code) {
     cublasLtMatmulHeuristicResult_t result{};
-    const cublasStatus_t status = cublasLtMatmulAlgoCheck(handle, &p.operation, &p.b, &p.a, &p.d,
-                                                          &p.d, &code, &result);
+    const cublasStatus_t status =
+        cublasLtMatmulAlgoCheck(handle, &p.operation, &p.b, &p.a, &p.d, &p.d, &code, &result);
     if (status != CUBLAS_STATUS_SUCCESS || result.workspaceSize > kBlasWorkspace) {
       throw_error("the loaded choice for {} does not run here ({}); delete the file of choices",
                   to_string(key), cublasLtGetStatusName(status));

@@ -76,10 +76,8 @@ int BlasChoices::load(const std::string& path) {
 void BlasChoices::save(const std::string& path) const {
   ordered_json choices = ordered_json::array();
   const auto add = [&](const Entry& e) {
-    choices.push_back({{"card", e.card},
-                       {"cublas", e.version},
-                       {"problem", e.problem},
-                       {"algorithm", e.code}});
+    choices.push_back(
+        {{"card", e.card}, {"cublas", e.version}, {"problem", e.problem}, {"algorithm", e.code}});
   };
   for (const auto& [problem, code] : own_) add({card_, version_, problem, to_hex(code)});
   for (const Entry& entry : foreign_) add(entry);

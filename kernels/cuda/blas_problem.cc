@@ -43,10 +43,9 @@ cublasLtMatrixLayoutOpaque_t layout_of(DType dtype, Layout layout, int64_t rows,
                                        int64_t stride) {
   if (layout == Layout::Transposed) std::swap(rows, columns);
   cublasLtMatrixLayoutOpaque_t result{};
-  check_blas(
-      cublasLtMatrixLayoutInit(&result, cuda_type(dtype), static_cast<uint64_t>(columns),
-                               static_cast<uint64_t>(rows), stride),
-      "describe a matrix");
+  check_blas(cublasLtMatrixLayoutInit(&result, cuda_type(dtype), static_cast<uint64_t>(columns),
+                                      static_cast<uint64_t>(rows), stride),
+             "describe a matrix");
   return result;
 }
 
@@ -135,9 +134,9 @@ std::vector<BlasAlgorithm> list_algorithms(cublasLtHandle_t handle, BlasProblem&
   }
   std::vector<cublasLtMatmulHeuristicResult_t> found(static_cast<size_t>(count));
   int returned = 0;
-  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
-      handle, &problem.operation, &problem.b, &problem.a, &problem.d, &problem.d, &preference,
-      count, found.data(), &returned);
+  const cublasStatus_t status =
+      cublasLtMatmulAlgoGetHeuristic(handle, &problem.operation, &problem.b, &problem.a, &problem.d,
+                                     &problem.d, &preference, count, found.data(), &returned);
   if (status != CUBLAS_STATUS_NOT_SUPPORTED) check_blas(status, "list algorithms");
   std::vector<BlasAlgorithm> algorithms;
   for (int i = 0; i < returned; ++i) {

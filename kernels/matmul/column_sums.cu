@@ -1,8 +1,7 @@
-#include "kernels/matmul/column_sums.h"
-
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/vector.cuh"
+#include "kernels/matmul/column_sums.h"
 
 namespace pivot::cuda {
 namespace {
@@ -11,7 +10,7 @@ constexpr int kWarps = 8;
 constexpr int kThreads = kWarps * kWarp;
 
 template <class T>
-constexpr int kColumns = kWarp * kLanes<T>;  // of one block: a 16-byte access per lane
+constexpr int kColumns = kWarp* kLanes<T>;  // of one block: a 16-byte access per lane
 
 /// Columns [column, column + kLanes) of a row, zeros beyond `width`.
 template <class T>
