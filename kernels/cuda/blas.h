@@ -77,9 +77,8 @@ class Blas {
   /// runs one of [0, candidates).
   int candidates(const BlasGemm& g);
   void run_candidate(const BlasGemm& g, int index);
-  /// Seconds of one product as a plain user of cuBLASLt has it, the mean of `repeats` runs: the
-  /// heuristic's first, nothing excluded.
-  double time_reference(const BlasGemm& g, int repeats);
+  /// The product as a plain user of cuBLASLt computes it: the heuristic's first, nothing excluded.
+  void run_reference(const BlasGemm& g);
 
  private:
   struct State;
@@ -91,9 +90,9 @@ inline void gemm(const BlasGemm& g, Context& ctx) {
   state<Blas>(ctx.device.index).run(g);
 }
 
-/// What `pivot bench gemm` compares with: Blas::time_reference of the context's device.
-inline double time_cublas_reference(const BlasGemm& g, int repeats, Context& ctx) {
-  return state<Blas>(ctx.device.index).time_reference(g, repeats);
+/// What `pivot bench gemm` compares with.
+inline void gemm_reference(const BlasGemm& g, Context& ctx) {
+  state<Blas>(ctx.device.index).run_reference(g);
 }
 
 }  // namespace pivot::cuda
