@@ -18,15 +18,16 @@ __global__ void count_nan_rows(const float* lse, int64_t rows, int32_t* nan_rows
   if (row < rows && !isfinite(lse[row])) atomicAdd(nan_rows, 1);
 }
 
-// lse_visible and entropy of dense attention, by the tiled kernel. Its other results are not used:
-// the bits of `out` must not depend on whether someone asks for statistics.
-void add_statistics(const AttentionForward& a, Context& ctx) {
+// The entropy of dense attention, by the tiled kernel. Its other results are not used: the bits of
+// `out` must not depend on whether someone asks for statistics.
+void add_entropy(const AttentionForward& a, Context& ctx) {
   const Arena::Scope scope = ctx.scratch.scope();
   AttentionForward statistics = a;
   statistics.out = ctx.scratch.tensor(a.out.dtype, a.out.shape);
   statistics.lse = ctx.scratch.tensor(DType::F32, a.lse.shape);
   statistics.tau = ctx.scratch.tensor(DType::F32, a.tau.shape);
   statistics.jcut = ctx.scratch.tensor(DType::I32, a.jcut.shape);
+  statistics.lse_visible = {};
   statistics.nan_rows = {};
   tiled_forward(statistics, ctx);
 }
@@ -39,7 +40,8 @@ void dense_by_cudnn(const AttentionForward& a, Context& ctx) {
                  dim3(kThreads), 0, cuda::stream(ctx), a.lse.as<float>(), rows,
                  a.nan_rows.as<int32_t>());
   }
-  if (a.lse_visible.present() || a.entropy.present()) add_statistics(a, ctx);
+  if (a.lse_visible.present()) copy(a.lse_visible, a.lse, ctx);  // all keys are kept
+  if (a.entropy.present()) add_entropy(a, ctx);
 }
 
 }  // namespace

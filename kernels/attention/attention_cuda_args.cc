@@ -19,9 +19,8 @@ size_t cuda_scratch_bytes(const AttentionForward& a) {
     case CudaPath::Cudnn:
       break;
   }
-  if (!a.lse_visible.present() && !a.entropy.present()) return cudnn_scratch(a);
-  // One after the other: cuDNN, then the tiled kernel for the statistics, into results that nobody
-  // reads.
+  if (!a.entropy.present()) return cudnn_scratch(a);
+  // One after the other: cuDNN, then the tiled kernel for the entropy, into results nobody reads.
   const size_t unread = scratch_size(a.out.dtype, a.out.count()) +
                         2 * scratch_size(DType::F32, a.lse.count()) +
                         scratch_size(DType::I32, a.jcut.count());

@@ -139,15 +139,14 @@ void launch_backward(const AttentionBackward& a, Context& ctx) {
   const Arena::Scope scope = ctx.scratch.scope();
   const Problem<T> problem = problem_of<T>(a);
   const Tensor delta = ctx.scratch.tensor(DType::F32, a.lse.shape);
-  const Backward<T> backward{
-      .problem = problem,
-      .dqkv = a.dqkv.as<T>(),
-      .dout = a.dout.as<T>(),
-      .out = a.out.as<T>(),
-      .lse = a.lse.as<float>(),
-      .tau = a.tau.as<float>(),
-      .jcut = a.jcut.as<int32_t>(),
-      .delta = delta.as<float>()};
+  const Backward<T> backward{.problem = problem,
+                             .dqkv = a.dqkv.as<T>(),
+                             .dout = a.dout.as<T>(),
+                             .out = a.out.as<T>(),
+                             .lse = a.lse.as<float>(),
+                             .tau = a.tau.as<float>(),
+                             .jcut = a.jcut.as<int32_t>(),
+                             .delta = delta.as<float>()};
   const auto columns = column_floats(problem.width) * sizeof(float);
   cuda::launch(&backward_queries<T>, dim3(cuda::grid_size(problem.tokens * problem.heads)),
                dim3(kThreads), columns, cuda::stream(ctx), backward);
