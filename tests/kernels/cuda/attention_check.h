@@ -168,7 +168,9 @@ inline AttentionReference::Forward AttentionReference::forward(
   for (const int32_t j : kept) kept_x.push_back(x[static_cast<size_t>(j - p_.begin_of(t))]);
   r.lse = softmax(kept_x, probability);
   const auto moment = [&](int64_t i) {
-    return probability[static_cast<size_t>(i)] * (kept_x[static_cast<size_t>(i)] - r.lse);
+    const Enclosed& value = kept_x[static_cast<size_t>(i)];
+    return std::isinf(value.v) ? Enclosed()  // 0 ln 0
+                               : probability[static_cast<size_t>(i)] * (value - r.lse);
   };
   r.entropy = -ref::sum(static_cast<int64_t>(kept.size()), moment, Enclosed());
   for (Enclosed& value : probability) value = rounded_weight(value);
