@@ -243,11 +243,13 @@ class RowChecks {
   void add(const std::string& row, float got, const ref::Enclosed& want) {
     add(row, &got, std::vector<ref::Enclosed>{want});
   }
-  /// `widest`: largest bound relative to the largest value that still says something.
+  /// `widest`: largest bound that still says something, relative to the largest value (to 1, where
+  /// all cancel to less: inputs are of that size).
   void finish(double widest) const {
-    INFO(message_ << "; over all rows " << bound_ / std::max(magnitude_, 1e-300));
+    const double size = std::max(magnitude_, 1.0);
+    INFO(message_ << "; over all rows " << bound_ / size);
     CHECK(worst_ <= 1);
-    CHECK(bound_ <= widest * magnitude_);
+    CHECK(bound_ <= widest * size);
   }
   double worst() const { return worst_; }
 
