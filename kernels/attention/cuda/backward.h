@@ -39,14 +39,13 @@ struct BackwardJob {
   int64_t tokens;
   int heads;
   int kv_heads;
+  int group;      // H / G
+  int all_heads;  // H + 2 G
   float scale;
   float scale2;  // log2(e) * scale
   int sink;
   int recent;
   bool rank_by_sum;  // with shared sets: by the sum of the group's scores, else by the largest
-
-  PIVOT_HD int group() const { return heads / kv_heads; }
-  PIVOT_HD int all_heads() const { return heads + 2 * kv_heads; }
 };
 
 /// Fills stats (H, T) and keys_finite (G, T).

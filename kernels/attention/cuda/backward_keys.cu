@@ -34,45 +34,52 @@ class QueryStream {
 
   __device__ __forceinline__ QueryStream(const BackwardJob& job, const Tile& keys, int kv_head,
                                          uint8_t* memory)
-      : job_(job), keys_(keys), memory_(memory), head_(kv_head * job.group()) {
-    last_ = (keys.end - 1 - keys.begin) / kBackwardRows;
-    per_tile_ = job.group() * (kSets == Sets::Shared ? 2 : 1);
-    steps_ = (last_ - (keys.first - keys.begin) / kBackwardRows + 1) * per_tile_;
-  }
-  __device__ __forceinline__ int tiles() const { return steps_ / per_tile_; }
+      : job_(job),
+        keys_(keys),
+        memory_(memory),
+        first_head_(kv_head * job.group),
+        next_((keys.end - 1 - keys.begin) / kBackwardRows * kBackwardRows + keys.begin) {}
 
   // Starts to load the first; what was started before is waited for with it.
   __device__ __forceinline__ void begin() { fetch(); }
+  __device__ __forceinline__ bool done() const { return next_ < keys_.first; }
 
   // The next tile, complete for all threads; the one before may no longer be used.
   __device__ __forceinline__ QueryTile next() {
     cuda::copy_async_wait<0>();
     __syncthreads();
-    const QueryTile tile = at(step_);
-    ++step_;
-    if (step_ < steps_) fetch();
+    const QueryTile tile = next_tile();
+    stage_ ^= 1;
+    if (++part_ == (kSets == Sets::Shared ? 2 : 1) * job_.group) {
+      part_ = 0;
+      next_ -= kBackwardRows;
+    }
+    if (!done()) fetch();
     return tile;
   }
 
  private:
-  __device__ __forceinline__ QueryTile at(int step) const {
-    const int of_tile = step % per_tile_;
-    uint8_t* stage = memory_ + (step % 2) * Memory::kStage;
+  __device__ __forceinline__ bool ranks_only() const {
+    return kSets == Sets::Shared && part_ < job_.group;
+  }
+  __device__ __forceinline__ QueryTile next_tile() const {
+    uint8_t* stage = memory_ + stage_ * Memory::kStage;
     const uint32_t address = cuda::shared_address(stage);
+    const int head = kSets == Sets::Shared && !ranks_only() ? part_ - job_.group : part_;
     return {.queries = address,
             .douts = address + Memory::kTile,
             .memory = stage,
             .stats = reinterpret_cast<const RowStats*>(stage + 2 * Memory::kTile),
-            .first = keys_.begin + (last_ - step / per_tile_) * kBackwardRows,
-            .head = head_ + of_tile % job_.group()};
+            .first = next_,
+            .head = first_head_ + head};
   }
   __device__ __forceinline__ void fetch() {
     const int thread = static_cast<int>(threadIdx.x);
-    const QueryTile tile = at(step_);
+    const QueryTile tile = next_tile();
     load_tile<D, kBackwardRows, kBackwardThreads>(
-        tile.queries, head_rows(job_.qkv, job_.all_heads(), tile.head, D), tile.first, keys_.end,
+        tile.queries, head_rows(job_.qkv, job_.all_heads, tile.head, D), tile.first, keys_.end,
         thread);
-    if (kSets == Sets::OfHead || step_ % per_tile_ >= job_.group()) {
+    if (!ranks_only()) {
       load_tile<D, kBackwardRows, kBackwardThreads>(tile.douts,
                                                     head_rows(job_.dout, job_.heads, tile.head, D),
                                                     tile.first, keys_.end, thread);
@@ -89,11 +96,10 @@ class QueryStream {
   const BackwardJob& job_;
   const Tile& keys_;
   uint8_t* memory_;
-  int head_;      // first of the group
-  int last_;      // query tile of the document
-  int per_tile_;  // steps
-  int steps_;
-  int step_ = 0;  // next to use; the stage of the one before is free
+  int first_head_;
+  int32_t next_;   // first row of the next tile
+  int part_ = 0;   // of the next tile: which head, and what for
+  int stage_ = 0;  // where the next tile is
 };
 
 // Where a lane's pairs with a query tile lie.
@@ -191,7 +197,7 @@ __device__ __forceinline__ void add_tile(KeySums<D>& sums, const Pairs& pairs, c
 // A warp owns 16 of the block's 64 keys: its dK and dV, over all heads of the group, stay in
 // registers.
 template <int D, Sets kSets>
-__global__ void __launch_bounds__(kBackwardThreads, kBackwardBlocks<D>)
+__global__ void __launch_bounds__(kBackwardThreads, kBackwardBlocks<D, kSets>)
     backward_keys_kernel(const BackwardJob job) {
   using Memory = KeysMemory<D>;
   // The first keys of a document take longest.
@@ -209,29 +215,29 @@ __global__ void __launch_bounds__(kBackwardThreads, kBackwardBlocks<D>)
   const int value_head = key_head + job.kv_heads;
 
   load_tile<D, kBackwardRows, kBackwardThreads>(key_tile,
-                                                head_rows(job.qkv, job.all_heads(), key_head, D),
+                                                head_rows(job.qkv, job.all_heads, key_head, D),
                                                 keys.first, keys.end, thread);
   load_tile<D, kBackwardRows, kBackwardThreads>(value_tile,
-                                                head_rows(job.qkv, job.all_heads(), value_head, D),
+                                                head_rows(job.qkv, job.all_heads, value_head, D),
                                                 keys.first, keys.end, thread);
   QueryStream<D, kSets> stream(job, keys, kv_head, memory + 2 * Memory::kTile);
   stream.begin();
   KeySums<D> sums = {};
-  const int tiles = stream.tiles();
-  for (int i = 0; i < tiles; ++i) {
+  while (!stream.done()) {
     PairMask kept = 0;
     if constexpr (kSets == Sets::Shared) {
       Scores rank;
-      for (int h = 0; h < job.group(); ++h) {
+#pragma unroll 1
+      for (int h = 0; h < job.group; ++h) {
         const QueryTile tile = stream.next();
         Scores s;
         score_tile<D, 1, kBackwardRows / 8>(s, key_tile, warp_row, tile.queries, 0, lane);
         combine_ranks(rank, s, h == 0, job.rank_by_sum);
         const Pairs pairs{job, keys, tile, keys.first + warp_row, lane};
-        if (h == job.group() - 1) kept = pairs.kept(rank);
+        if (h == job.group - 1) kept = pairs.kept(rank);
       }
     }
-    for (int h = 0; h < job.group(); ++h) {
+    for (int h = 0; h < job.group; ++h) {
       const QueryTile tile = stream.next();
       const Pairs pairs{job, keys, tile, keys.first + warp_row, lane};
       Scores s;
@@ -243,8 +249,8 @@ __global__ void __launch_bounds__(kBackwardThreads, kBackwardBlocks<D>)
     }
   }
   const int32_t first = keys.first + warp_row;
-  store_sums<D>(sums.dkeys, job.dqkv, job.all_heads(), key_head, first, keys.end, lane);
-  store_sums<D>(sums.dvalues, job.dqkv, job.all_heads(), value_head, first, keys.end, lane);
+  store_sums<D>(sums.dkeys, job.dqkv, job.all_heads, key_head, first, keys.end, lane);
+  store_sums<D>(sums.dvalues, job.dqkv, job.all_heads, value_head, first, keys.end, lane);
 }
 
 template <int D, Sets kSets>

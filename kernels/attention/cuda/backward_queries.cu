@@ -32,8 +32,8 @@ class KeyStream {
                                        uint8_t* memory)
       : job_(job),
         rows_(rows),
-        keys_(head_rows(job.qkv, job.all_heads(), job.heads + kv_head, D)),
-        values_(head_rows(job.qkv, job.all_heads(), job.heads + job.kv_heads + kv_head, D)),
+        keys_(head_rows(job.qkv, job.all_heads, job.heads + kv_head, D)),
+        values_(head_rows(job.qkv, job.all_heads, job.heads + job.kv_heads + kv_head, D)),
         keys_finite_(job.keys_finite + kv_head * job.tokens),
         memory_(memory),
         next_(rows.begin) {}
@@ -133,22 +133,33 @@ __device__ __forceinline__ RowStats stats_of(const BackwardJob& job, const Tile&
 template <int D>
 __device__ __forceinline__ void score_head(Scores& s, const BackwardJob& job, const Tile& rows,
                                            int head, int32_t first_row, uint32_t keys, int lane) {
-  const HeadRows queries = head_rows(job.qkv, job.all_heads(), head, D);
+  const HeadRows queries = head_rows(job.qkv, job.all_heads, head, D);
   const BFloat16* from[2];
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     const int32_t row = first_row + row_in_warp(lane, 0, 2 * i);
     from[i] = queries.row(row < rows.end ? row : rows.first) + 2 * (lane % 4);
   }
-  RowFragments<D, 1> fragments;
 #pragma unroll
-  for (int k = 0; k < D / 16; ++k) {
+  for (int n = 0; n < kBackwardRows / 8; ++n) {
+#pragma unroll
+    for (int c = 0; c < 4; ++c) s[0][n][c] = 0;
+  }
+#pragma unroll 1
+  for (int d = 0; d < D; d += 16) {
+    uint32_t a[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      fragments.a[0][k][i] = *reinterpret_cast<const uint32_t*>(from[i % 2] + 16 * k + 8 * (i / 2));
+      a[i] = *reinterpret_cast<const uint32_t*>(from[i % 2] + d + 8 * (i / 2));
+    }
+#pragma unroll
+    for (int n = 0; n < kBackwardRows / 8; n += 2) {
+      uint32_t b[4];
+      load_b_rows<D>(b, keys, 8 * n, d, lane);
+      cuda::mma_16x8x16(s[0][n], a, b[0], b[1]);
+      cuda::mma_16x8x16(s[0][n + 1], a, b[2], b[3]);
     }
   }
-  score_tile(s, fragments, keys, 0, lane);
 }
 
 // dQ += dS K over one key tile.
@@ -180,13 +191,13 @@ __device__ __forceinline__ void add_tile(Sums<D>& dqueries, const Pairs& pairs, 
 
 // A warp owns 16 of the block's 64 rows: its queries, dout and dQ stay in registers.
 template <int D, Sets kSets>
-__global__ void __launch_bounds__(kBackwardThreads, kBackwardBlocks<D>)
+__global__ void __launch_bounds__(kBackwardThreads, kBackwardBlocks<D, kSets>)
     backward_queries_kernel(const BackwardJob job) {
   using Memory = QueriesMemory<D>;
   const Tile rows = job.tiles[static_cast<int32_t>(blockIdx.x) / job.heads];
   if (rows.first >= rows.end) return;
   const int head = static_cast<int>(blockIdx.x) % job.heads;
-  const int kv_head = head / job.group();
+  const int kv_head = head / job.group;
   uint8_t* memory = cuda::dynamic_shared();
   const int thread = static_cast<int>(threadIdx.x);
   const int lane = thread % cuda::kWarp;
@@ -195,7 +206,7 @@ __global__ void __launch_bounds__(kBackwardThreads, kBackwardBlocks<D>)
 
   const uint32_t passing = cuda::shared_address(memory + Memory::kStage);
   load_tile<D, kBackwardRows, kBackwardThreads>(passing,
-                                                head_rows(job.qkv, job.all_heads(), head, D),
+                                                head_rows(job.qkv, job.all_heads, head, D),
                                                 rows.first, rows.end, thread);
   load_tile<D, kBackwardRows, kBackwardThreads>(passing + Memory::kTile,
                                                 head_rows(job.dout, job.heads, head, D), rows.first,
@@ -218,19 +229,24 @@ __global__ void __launch_bounds__(kBackwardThreads, kBackwardBlocks<D>)
     PairMask kept = 0;
     if constexpr (kSets == Sets::Shared) {
       Scores rank;
-      for (int h = 0; h < job.group(); ++h) {
+#pragma unroll 1
+      for (int h = 0; h < job.group; ++h) {
         Scores s;
-        score_head<D>(s, job, rows, kv_head * job.group() + h, first_row, tile.keys, lane);
+        score_head<D>(s, job, rows, kv_head * job.group + h, first_row, tile.keys, lane);
         combine_ranks(rank, s, h == 0, job.rank_by_sum);
       }
       kept = pairs.kept(rank);
     }
     Scores s;
-    score_tile(s, queries, tile.keys, 0, lane);
-    if constexpr (kSets == Sets::OfHead) kept = pairs.kept(s);
+    if constexpr (kSets == Sets::Shared) {
+      score_head<D>(s, job, rows, head, first_row, tile.keys, lane);
+    } else {
+      score_tile(s, queries, tile.keys, 0, lane);
+      kept = pairs.kept(s);
+    }
     add_tile<D>(dqueries, pairs, tile, s, kept, douts);
   }
-  store_sums<D>(dqueries, job.dqkv, job.all_heads(), head, first_row, rows.end, lane);
+  store_sums<D>(dqueries, job.dqkv, job.all_heads, head, first_row, rows.end, lane);
 }
 
 template <int D, Sets kSets>

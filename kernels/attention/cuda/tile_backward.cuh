@@ -16,10 +16,10 @@ namespace pivot::attention {
 inline constexpr int kWarpRows = 16;
 inline constexpr int kBackwardThreads = kBackwardRows / kWarpRows * cuda::kWarp;
 
-/// Blocks that share a multiprocessor: two of at most 255 registers a thread at D = 128, where the
-/// sums take 64 or 128 of them; three at D = 64.
-template <int D>
-inline constexpr int kBackwardBlocks = D == 128 ? 2 : 3;
+/// Blocks that share a multiprocessor: two of at most 255 registers a thread where the sums take up
+/// to 128 of them or ranks are held besides, else three of 168.
+template <int D, Sets kSets>
+inline constexpr int kBackwardBlocks = D == 128 || kSets == Sets::Shared ? 2 : 3;
 
 /// Scores of a warp's rows with the columns of a tile.
 using Scores = float[1][kBackwardRows / 8][4];

@@ -26,13 +26,15 @@ void tiled_backward(const AttentionBackward& a, Context& ctx) {
                         .tokens = tokens,
                         .heads = a.heads,
                         .kv_heads = a.kv_heads,
+                        .group = a.heads / a.kv_heads,
+                        .all_heads = a.heads + 2 * a.kv_heads,
                         .scale = a.scale,
                         .scale2 = a.scale * std::numbers::log2e_v<float>,
                         .sink = a.policy.sink,
                         .recent = a.policy.recent,
                         .rank_by_sum = a.policy.group == SelectionGroup::Sum};
   const bool shared =
-      a.policy.group != SelectionGroup::Head && job.group() > 1 && !a.policy.dense();
+      a.policy.group != SelectionGroup::Head && job.group > 1 && !a.policy.dense();
   const Sets sets = shared ? Sets::Shared : Sets::OfHead;
   summarize_rows(a, reinterpret_cast<RowStats*>(stats.as<float>()), keys_finite.as<uint8_t>(), ctx);
   backward_keys(job, width, sets, ctx);
