@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "kernels/attention/cuda/tile_backward.cuh"
 #include "kernels/attention/order.h"
 #include "kernels/cuda/launch.h"
@@ -143,17 +145,13 @@ struct Pairs {
   }
   // Visible pairs of rows that are NaN.
   __device__ __forceinline__ PairMask nan() const {
-    return pairs_where([&](int n, int c) {
-             const float lse2 = stats(n, c).lse2;
-             return lse2 != lse2;
-           }) &
-           visible();
+    return pairs_where([&](int n, int c) { return std::isnan(stats(n, c).lse2); }) & visible();
   }
   // False if dout or the queries of a row may hold infinities or NaN (the row's delta does then).
   __device__ __forceinline__ bool finite() const {
     const float low = tile.stats[lane].delta;
     const float high = tile.stats[lane + cuda::kWarp].delta;
-    return __all_sync(cuda::kAllLanes, isfinite(low) && isfinite(high)) != 0;
+    return __all_sync(cuda::kAllLanes, std::isfinite(low) && std::isfinite(high)) != 0;
   }
 };
 

@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "kernels/attention/cuda/tile_backward.cuh"
 #include "kernels/attention/order.h"
 #include "kernels/cuda/launch.h"
@@ -116,8 +118,8 @@ struct Pairs {
                : pairs_where([&](int n, int c) {
                    return is_kept(rank[0][n][c], key(n, c), row[c / 2].tau, row[c / 2].jcut);
                  });
-    if (isnan(row[0].lse2)) mask |= 0x33333333U;
-    if (isnan(row[1].lse2)) mask |= 0xCCCCCCCCU;
+    if (std::isnan(row[0].lse2)) mask |= 0x33333333U;
+    if (std::isnan(row[1].lse2)) mask |= 0xCCCCCCCCU;
     return mask & visible();
   }
 };
