@@ -79,7 +79,7 @@ function(pivot_emulated_kernel variable source)
     # Device code has no rule about aliasing, and fuses multiply-adds.
     target_compile_options(
       ${target} PRIVATE -include ${CMAKE_SOURCE_DIR}/tests/simt/simt.h -O2 -fno-strict-aliasing
-                        -ffp-contract=fast -Wno-unknown-pragmas)
+                        -ffp-contract=fast -Wno-unknown-pragmas -Wno-extra -Wno-shadow)
     target_link_libraries(${target} PRIVATE pivot_flags)
     set_property(SOURCE ${wrapper} APPEND PROPERTY OBJECT_DEPENDS
                  ${CMAKE_SOURCE_DIR}/tests/simt/simt.h)

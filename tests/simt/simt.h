@@ -7,9 +7,11 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 
 #include <cuda_runtime_api.h>
+#include <math.h>  // isnan and others, global as in CUDA
 
 #include "tests/simt/engine.h"
 
