@@ -22,16 +22,34 @@ __device__ __forceinline__ int column_in_tile(int lane, int n, int c) {
   return 8 * n + 2 * (lane % 4) + c % 2;
 }
 
-/// Rows [row, row + 16 M) of a tile as first operands, kept in registers: M * D / 4 of them.
+/// 16 M rows as first operands, kept in registers: M * D / 4 of them.
 template <int D, int M>
 struct RowFragments {
   uint32_t a[M][D / 16][4];
 
+  /// Rows [row, row + 16 M) of a tile in shared memory.
   __device__ __forceinline__ void load(uint32_t tile, int row, int lane) {
 #pragma unroll
     for (int m = 0; m < M; ++m) {
 #pragma unroll
       for (int k = 0; k < D / 16; ++k) load_a<D>(a[m][k], tile, row + 16 * m, 16 * k, lane);
+    }
+  }
+  /// Rows [first, first + 16 M) of a head, from global memory; those after `last` repeat it.
+  __device__ __forceinline__ void load(const HeadRows& rows, int first, int last, int lane) {
+#pragma unroll
+    for (int m = 0; m < M; ++m) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int row = first + row_in_warp(lane, m, 2 * half);
+        const auto* pairs =
+            reinterpret_cast<const uint32_t*>(rows.row(row < last ? row : last)) + lane % 4;
+#pragma unroll
+        for (int k = 0; k < D / 16; ++k) {
+          a[m][k][half] = __ldg(pairs + 8 * k);
+          a[m][k][2 + half] = __ldg(pairs + 8 * k + 4);
+        }
+      }
     }
   }
 };
