@@ -19,7 +19,7 @@ inline constexpr Op<EmbeddingForward> embedding_forward{"embedding_forward", &em
                                                         PIVOT_CUDA_TWIN(embedding_forward_cuda)};
 
 /// dtable[token[n]] += dy[n], deterministic. The CPU twin adds in the order of n. The CUDA twin
-/// adds a token's rows in that order in chunks of 128, each from zero, and then the chunks in their
+/// adds a token's rows in that order in chunks of 64, each from zero, and then the chunks in their
 /// order to dtable.
 struct EmbeddingBackward {
   Tensor dtable;  // in-out (V, C) F32, accumulated

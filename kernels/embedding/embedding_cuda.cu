@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(kSortThreads)
   __syncthreads();
   for (int size = 2; size <= kSortTile; size *= 2) {
     for (int step = size / 2; step > 0; step /= 2) {
-      const int low = thread / step * 2 * step + thread % step;
+      const int low = 2 * thread - (thread & (step - 1));
       const bool ascending = (low & size) == 0;
       const uint64_t a = tile[low];
       const uint64_t b = tile[low + step];
@@ -100,21 +100,32 @@ __device__ __forceinline__ int64_t count_below(const uint64_t* keys, int64_t cou
 }
 
 // Sixteen runs make one: 32768 tokens, 16 tiles, are sorted after one pass.
-constexpr int64_t kMergeWays = 16;
+constexpr int kMergeWays = 16;
 
-/// Merges every kMergeWays neighbouring runs of `length` keys: a key's place is its place in its
-/// own run and the number of smaller keys in the others.
+/// Merges every kMergeWays neighbouring runs of `length` keys, a power of two (the last run may be
+/// shorter): a key's place is the number of smaller keys in all of them. The searches of a thread
+/// take their steps together, so that their loads overlap.
 __global__ void __launch_bounds__(kThreads)
     merge_runs_kernel(uint64_t* merged, const uint64_t* keys, int64_t count, int64_t length) {
   const int64_t at = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (at >= count) return;
   const uint64_t key = keys[at];
   const int64_t group = at / (length * kMergeWays) * (length * kMergeWays);
-  const int64_t end = group + length * kMergeWays < count ? group + length * kMergeWays : count;
+  int64_t below[kMergeWays];  // group + run * length + smaller keys found in the run
+#pragma unroll
+  for (int run = 0; run < kMergeWays; ++run) below[run] = group + run * length;
+  for (int64_t step = length / 2; step > 0; step /= 2) {
+#pragma unroll
+    for (int run = 0; run < kMergeWays; ++run) {
+      const int64_t last = below[run] + step - 1;
+      if (last < count && keys[last] < key) below[run] += step;
+    }
+  }
   int64_t place = group;
-  for (int64_t run = group; run < end; run += length) {
-    const int64_t size = run + length < end ? length : end - run;
-    place += at >= run && at < run + size ? at - run : count_below(keys + run, size, key);
+#pragma unroll
+  for (int run = 0; run < kMergeWays; ++run) {
+    if (below[run] < count && keys[below[run]] < key) ++below[run];
+    place += below[run] - (group + run * length);
   }
   merged[place] = key;
 }
@@ -157,8 +168,8 @@ __device__ __forceinline__ float* chunk_sum(const Sums<T>& a, int64_t at, int64_
   return a.partial + (kind + at / kChunkRows) * a.width;
 }
 
-// A warp adds up to this many packs of a row at once: 768 channels in bf16 are three for a lane.
-constexpr int kSlabPacks = 4;
+// Packs of a row that a lane adds, in registers: 512 channels in bf16 for a warp.
+constexpr int kSlabPacks = 2;
 // Sorted positions a warp looks at: as many rows on average, and 4096 warps at 32768 tokens.
 constexpr int kWarpPositions = 8;
 
@@ -185,20 +196,43 @@ __device__ __forceinline__ void store_sums(float* out, const float (&value)[kSla
   }
 }
 
-/// Adds a row's channels of the slab to the lane's sums.
+// Rows whose loads a lane has in flight together.
+constexpr int kRowsAtOnce = 4;
+
+/// Adds `rows` rows, whose numbers lanes 0, 1, ... hold in `n`, to the lane's sums, in order. (What
+/// is not there counts as zeros: adding them changes no sum.)
 template <class T, int Width>
-__device__ __forceinline__ void add_row(float (&sum)[kSlabPacks][Width], const T* row,
-                                        int64_t first, int64_t width) {
+__device__ __forceinline__ void add_rows(float (&sum)[kSlabPacks][Width], const T* dy, int n,
+                                         int rows, int64_t first, int64_t width) {
+  for (int r = 0; r < rows; r += kRowsAtOnce) {
+    uint4 raw[kRowsAtOnce][kSlabPacks];
 #pragma unroll
-  for (int k = 0; k < kSlabPacks; ++k) {
-    const int64_t c = first + k * kWarp * Width;
-    if (c >= width) continue;
-    if constexpr (Width == 1) {
-      sum[k][0] += cuda::as_float(row[c]);
-    } else {
-      const cuda::Pack<T> pack = cuda::load_pack(row + c);
+    for (int j = 0; j < kRowsAtOnce; ++j) {
+      const T* const row = dy + __shfl_sync(cuda::kAllLanes, n, (r + j) % kWarp) * width;
 #pragma unroll
-      for (int i = 0; i < Width; ++i) sum[k][i] += pack.value[i];
+      for (int k = 0; k < kSlabPacks; ++k) {
+        const int64_t c = first + k * kWarp * Width;
+        raw[j][k] = make_uint4(0, 0, 0, 0);
+        if (r + j >= rows || c >= width) continue;
+        if constexpr (Width == 1) {
+          raw[j][k].x = __float_as_uint(cuda::as_float(row[c]));
+        } else {
+          raw[j][k] = cuda::load_raw(row + c);
+        }
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kRowsAtOnce; ++j) {
+#pragma unroll
+      for (int k = 0; k < kSlabPacks; ++k) {
+        if constexpr (Width == 1) {
+          sum[k][0] += __uint_as_float(raw[j][k].x);
+        } else {
+          const cuda::Pack<T> pack = cuda::unpack<T>(raw[j][k]);
+#pragma unroll
+          for (int i = 0; i < Width; ++i) sum[k][i] += pack.value[i];
+        }
+      }
     }
   }
 }
@@ -226,11 +260,7 @@ __global__ void __launch_bounds__(kThreads) sum_chunks_kernel(Sums<T> a) {
       const bool here = same_token(a, at + part + lane, token);
       const int found = __popc(__ballot_sync(cuda::kAllLanes, here));
       const int n = here ? static_cast<int>(row_of(a.keys[at + part + lane])) : 0;
-#pragma unroll 2
-      for (int r = 0; r < found; ++r) {
-        const int64_t row = __shfl_sync(cuda::kAllLanes, n, r);
-        add_row<T, Width>(sum, a.dy + row * a.width, first, a.width);
-      }
+      add_rows<T, Width>(sum, a.dy, n, found, first, a.width);
       rows += found;
       if (found < kWarp) break;
     }
@@ -264,7 +294,7 @@ __global__ void __launch_bounds__(kThreads) add_runs_kernel(Sums<T> a) {
   for (int64_t c = static_cast<int64_t>(blockIdx.y) * kWarp + lane; c < a.width;
        c += static_cast<int64_t>(gridDim.y) * kWarp) {
     float sum = a.dtable[token * a.width + c];
-#pragma unroll 4
+#pragma unroll 8
     for (int64_t at = begin; at < end; at += kChunkRows) {
       sum += chunk_sum(a, at, end - at < kChunkRows ? end - at : kChunkRows)[c];
     }
