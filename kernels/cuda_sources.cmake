@@ -7,3 +7,4 @@ list(APPEND sources attention/attention_cuda.cu attention/cuda/naive.cu attentio
 list(APPEND sources attention/cuda/delta.cu attention/cuda/backward_keys.cu
      attention/cuda/backward_queries.cu attention/cuda/tiled_backward.cu)
 list(APPEND sources attention/cuda/forward.cu attention/cuda/select.cu attention/cuda/tiled_forward.cc)
+list(APPEND sources cuda/column_sum.cu)

@@ -9,6 +9,8 @@
 ///                                      that of activations and weights
 ///   adjust(case, values)               overwrites random inputs that have to fit together
 ///   run<S>(case, values)               the formula, in loops; S is double or Enclosed
+///   args(case, tensors)                the op's arguments, where its CUDA twin is also tested
+///                                      emulated
 ///   call(case, tensors, ctx)           the op itself
 /// An operand called "d" + NAME is the gradient of NAME: the finite-difference tests rely on it.
 

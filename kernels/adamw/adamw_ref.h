@@ -61,20 +61,20 @@ struct AdamWRef {
       if (t.count("copy_bf16") > 0) t["copy_bf16"][i] = param;
     }
   }
-  static void call(const OpCase&, const TensorMap& t, Context& ctx) {
-    adamw({.param = t.at("param"),
-           .m = t.at("m"),
-           .v = t.at("v"),
-           .grad = t.at("grad"),
-           .copy_bf16 = find(t, "copy_bf16"),
-           .segment_end = t.at("segment_end"),
-           .decay = t.at("decay"),
-           .scalars = t.at("scalars"),
-           .beta1 = kBeta1,
-           .beta2 = kBeta2,
-           .eps = kEps},
-          ctx);
+  static AdamW args(const OpCase&, const TensorMap& t) {
+    return {.param = t.at("param"),
+            .m = t.at("m"),
+            .v = t.at("v"),
+            .grad = t.at("grad"),
+            .copy_bf16 = find(t, "copy_bf16"),
+            .segment_end = t.at("segment_end"),
+            .decay = t.at("decay"),
+            .scalars = t.at("scalars"),
+            .beta1 = kBeta1,
+            .beta2 = kBeta2,
+            .eps = kEps};
   }
+  static void call(const OpCase& c, const TensorMap& t, Context& ctx) { adamw(args(c, t), ctx); }
 };
 
 }  // namespace pivot::ref

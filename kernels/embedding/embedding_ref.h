@@ -35,8 +35,11 @@ struct EmbeddingForwardRef {
       }
     }
   }
-  static void call(const OpCase&, const TensorMap& t, Context& ctx) {
-    embedding_forward({.y = t.at("y"), .table = t.at("table"), .tokens = t.at("tokens")}, ctx);
+  static EmbeddingForward args(const OpCase&, const TensorMap& t) {
+    return {.y = t.at("y"), .table = t.at("table"), .tokens = t.at("tokens")};
+  }
+  static void call(const OpCase& c, const TensorMap& t, Context& ctx) {
+    embedding_forward(args(c, t), ctx);
   }
 };
 
@@ -65,8 +68,11 @@ struct EmbeddingBackwardRef {
       }
     }
   }
-  static void call(const OpCase&, const TensorMap& t, Context& ctx) {
-    embedding_backward({.dtable = t.at("dtable"), .dy = t.at("dy"), .tokens = t.at("tokens")}, ctx);
+  static EmbeddingBackward args(const OpCase&, const TensorMap& t) {
+    return {.dtable = t.at("dtable"), .dy = t.at("dy"), .tokens = t.at("tokens")};
+  }
+  static void call(const OpCase& c, const TensorMap& t, Context& ctx) {
+    embedding_backward(args(c, t), ctx);
   }
 };
 

@@ -48,16 +48,18 @@ struct QkNormForwardRef {
       }
     }
   }
+  static QkNormForward args(const OpCase& c, const TensorMap& t) {
+    return {.out = t.at("out"),
+            .rstd = t.at("rstd"),
+            .qkv = t.at("qkv"),
+            .q_weight = t.at("q_weight"),
+            .k_weight = t.at("k_weight"),
+            .heads = static_cast<int>(c.dims.h),
+            .kv_heads = static_cast<int>(c.dims.g),
+            .eps = kEps};
+  }
   static void call(const OpCase& c, const TensorMap& t, Context& ctx) {
-    qk_norm_forward({.out = t.at("out"),
-                     .rstd = t.at("rstd"),
-                     .qkv = t.at("qkv"),
-                     .q_weight = t.at("q_weight"),
-                     .k_weight = t.at("k_weight"),
-                     .heads = static_cast<int>(c.dims.h),
-                     .kv_heads = static_cast<int>(c.dims.g),
-                     .eps = kEps},
-                    ctx);
+    qk_norm_forward(args(c, t), ctx);
   }
 };
 
@@ -116,17 +118,19 @@ struct QkNormBackwardRef {
       }
     }
   }
+  static QkNormBackward args(const OpCase& c, const TensorMap& t) {
+    return {.dqkv = t.at("dqkv"),
+            .dq_weight = t.at("dq_weight"),
+            .dk_weight = t.at("dk_weight"),
+            .qkv = t.at("qkv"),
+            .rstd = t.at("rstd"),
+            .q_weight = t.at("q_weight"),
+            .k_weight = t.at("k_weight"),
+            .heads = static_cast<int>(c.dims.h),
+            .kv_heads = static_cast<int>(c.dims.g)};
+  }
   static void call(const OpCase& c, const TensorMap& t, Context& ctx) {
-    qk_norm_backward({.dqkv = t.at("dqkv"),
-                      .dq_weight = t.at("dq_weight"),
-                      .dk_weight = t.at("dk_weight"),
-                      .qkv = t.at("qkv"),
-                      .rstd = t.at("rstd"),
-                      .q_weight = t.at("q_weight"),
-                      .k_weight = t.at("k_weight"),
-                      .heads = static_cast<int>(c.dims.h),
-                      .kv_heads = static_cast<int>(c.dims.g)},
-                     ctx);
+    qk_norm_backward(args(c, t), ctx);
   }
 };
 

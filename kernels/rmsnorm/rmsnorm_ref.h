@@ -39,13 +39,15 @@ struct RmsNormForwardRef {
       for (int64_t i = 0; i < width; ++i) t["y"][n * width + i] = x[i] * rstd * t["weight"][i];
     }
   }
-  static void call(const OpCase&, const TensorMap& t, Context& ctx) {
-    rmsnorm_forward({.y = t.at("y"),
-                     .rstd = t.at("rstd"),
-                     .x = t.at("x"),
-                     .weight = t.at("weight"),
-                     .eps = kEps},
-                    ctx);
+  static RmsNormForward args(const OpCase&, const TensorMap& t) {
+    return {.y = t.at("y"),
+            .rstd = t.at("rstd"),
+            .x = t.at("x"),
+            .weight = t.at("weight"),
+            .eps = kEps};
+  }
+  static void call(const OpCase& c, const TensorMap& t, Context& ctx) {
+    rmsnorm_forward(args(c, t), ctx);
   }
 };
 
@@ -87,14 +89,16 @@ struct RmsNormBackwardRef {
       t["dweight"][i] = sum(c.dims.n, term, t["dweight"][i]);
     }
   }
-  static void call(const OpCase&, const TensorMap& t, Context& ctx) {
-    rmsnorm_backward({.dx = t.at("dx"),
-                      .dweight = t.at("dweight"),
-                      .dy = t.at("dy"),
-                      .x = t.at("x"),
-                      .weight = t.at("weight"),
-                      .rstd = t.at("rstd")},
-                     ctx);
+  static RmsNormBackward args(const OpCase&, const TensorMap& t) {
+    return {.dx = t.at("dx"),
+            .dweight = t.at("dweight"),
+            .dy = t.at("dy"),
+            .x = t.at("x"),
+            .weight = t.at("weight"),
+            .rstd = t.at("rstd")};
+  }
+  static void call(const OpCase& c, const TensorMap& t, Context& ctx) {
+    rmsnorm_backward(args(c, t), ctx);
   }
 };
 

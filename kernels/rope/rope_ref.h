@@ -50,15 +50,15 @@ struct RopeRef {
       }
     }
   }
-  static void call(const OpCase& c, const TensorMap& t, Context& ctx) {
-    rope({.qkv = t.at("qkv"),
-          .positions = t.at("positions"),
-          .frequencies = t.at("frequencies"),
-          .heads = static_cast<int>(c.dims.h),
-          .kv_heads = static_cast<int>(c.dims.g),
-          .direction = direction},
-         ctx);
+  static Rope args(const OpCase& c, const TensorMap& t) {
+    return {.qkv = t.at("qkv"),
+            .positions = t.at("positions"),
+            .frequencies = t.at("frequencies"),
+            .heads = static_cast<int>(c.dims.h),
+            .kv_heads = static_cast<int>(c.dims.g),
+            .direction = direction};
   }
+  static void call(const OpCase& c, const TensorMap& t, Context& ctx) { rope(args(c, t), ctx); }
 };
 
 }  // namespace pivot::ref

@@ -37,8 +37,11 @@ struct SwigluForwardRef {
       }
     }
   }
-  static void call(const OpCase&, const TensorMap& t, Context& ctx) {
-    swiglu_forward({.y = t.at("y"), .gate_up = t.at("gate_up")}, ctx);
+  static SwigluForward args(const OpCase&, const TensorMap& t) {
+    return {.y = t.at("y"), .gate_up = t.at("gate_up")};
+  }
+  static void call(const OpCase& c, const TensorMap& t, Context& ctx) {
+    swiglu_forward(args(c, t), ctx);
   }
 };
 
@@ -69,9 +72,11 @@ struct SwigluBackwardRef {
       }
     }
   }
-  static void call(const OpCase&, const TensorMap& t, Context& ctx) {
-    swiglu_backward({.dgate_up = t.at("dgate_up"), .dy = t.at("dy"), .gate_up = t.at("gate_up")},
-                    ctx);
+  static SwigluBackward args(const OpCase&, const TensorMap& t) {
+    return {.dgate_up = t.at("dgate_up"), .dy = t.at("dy"), .gate_up = t.at("gate_up")};
+  }
+  static void call(const OpCase& c, const TensorMap& t, Context& ctx) {
+    swiglu_backward(args(c, t), ctx);
   }
 };
 

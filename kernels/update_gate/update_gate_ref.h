@@ -53,14 +53,16 @@ struct UpdateGateRef {
     t["scalars"][4] = S(apply ? 1 : 0);
     t["result"] = {rounded<S>(loss), rounded<S>(norm), t["scalars"][4]};
   }
-  static void call(const OpCase&, const TensorMap& t, Context& ctx) {
-    update_gate({.scalars = t.at("scalars"),
-                 .result = t.at("result"),
-                 .losses = t.at("losses"),
-                 .norm_squared = t.at("norm_squared"),
-                 .limits = t.at("limits"),
-                 .grad_clip = kGradClip},
-                ctx);
+  static UpdateGate args(const OpCase&, const TensorMap& t) {
+    return {.scalars = t.at("scalars"),
+            .result = t.at("result"),
+            .losses = t.at("losses"),
+            .norm_squared = t.at("norm_squared"),
+            .limits = t.at("limits"),
+            .grad_clip = kGradClip};
+  }
+  static void call(const OpCase& c, const TensorMap& t, Context& ctx) {
+    update_gate(args(c, t), ctx);
   }
 };
 
