@@ -1,5 +1,7 @@
 // The CUDA twins: every path is an implementation of its own (kernels/attention/cuda/paths.h).
 
+#include <cmath>
+
 #include "kernels/attention/attention.h"
 #include "kernels/attention/cuda/paths.h"
 #include "kernels/cuda/launch.cuh"
@@ -15,7 +17,7 @@ constexpr int kThreads = 256;
 // Adds the number of rows that are not finite to nan_rows: what cuDNN does not count.
 __global__ void count_nan_rows(const float* lse, int64_t rows, int32_t* nan_rows) {
   const int64_t row = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (row < rows && !isfinite(lse[row])) atomicAdd(nan_rows, 1);
+  if (row < rows && !std::isfinite(lse[row])) atomicAdd(nan_rows, 1);
 }
 
 // The entropy of dense attention, by the tiled kernel. Its other results are not used: the bits of

@@ -18,8 +18,8 @@ struct EmbeddingForwardRef {
                            {"empty", {.n = 0, .c = 8, .v = 4}}});
   }
   static std::vector<Operand> operands(const OpCase& c) {
-    return {{"y", Role::Out, {c.dims.n, c.dims.c}},
-            {"table", Role::In, {c.dims.v, c.dims.c}},
+    return {{"y", Role::Out, {c.dims.n, c.dims.c}, c.real},
+            {"table", Role::In, {c.dims.v, c.dims.c}, c.real},
             {"tokens", Role::In, {c.dims.n}, DType::I32}};
   }
   static void adjust(const OpCase& c, ValueMap<double>& t) {
@@ -35,8 +35,11 @@ struct EmbeddingForwardRef {
       }
     }
   }
-  static void call(const OpCase&, const TensorMap& t, Context& ctx) {
-    embedding_forward({.y = t.at("y"), .table = t.at("table"), .tokens = t.at("tokens")}, ctx);
+  static EmbeddingForward args(const OpCase&, const TensorMap& t) {
+    return {.y = t.at("y"), .table = t.at("table"), .tokens = t.at("tokens")};
+  }
+  static void call(const OpCase& c, const TensorMap& t, Context& ctx) {
+    embedding_forward(args(c, t), ctx);
   }
 };
 
@@ -47,7 +50,7 @@ struct EmbeddingBackwardRef {
   static std::vector<OpCase> cases() { return Forward::cases(); }
   static std::vector<Operand> operands(const OpCase& c) {
     return {{"dtable", Role::InOut, {c.dims.v, c.dims.c}},
-            {"dy", Role::In, {c.dims.n, c.dims.c}},
+            {"dy", Role::In, {c.dims.n, c.dims.c}, c.real},
             {"tokens", Role::In, {c.dims.n}, DType::I32}};
   }
   static void adjust(const OpCase& c, ValueMap<double>& t) {
@@ -65,8 +68,11 @@ struct EmbeddingBackwardRef {
       }
     }
   }
-  static void call(const OpCase&, const TensorMap& t, Context& ctx) {
-    embedding_backward({.dtable = t.at("dtable"), .dy = t.at("dy"), .tokens = t.at("tokens")}, ctx);
+  static EmbeddingBackward args(const OpCase&, const TensorMap& t) {
+    return {.dtable = t.at("dtable"), .dy = t.at("dy"), .tokens = t.at("tokens")};
+  }
+  static void call(const OpCase& c, const TensorMap& t, Context& ctx) {
+    embedding_backward(args(c, t), ctx);
   }
 };
 

@@ -34,6 +34,11 @@ if(NOT PIVOT_CUDA STREQUAL "OFF")
     set(CMAKE_CUDA_ARCHITECTURES OFF)  # the flags of PIVOT_CUDA_ARCHS take its place
     set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE})
     enable_language(CUDA)
+    if(NOT DEFINED CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
+      # CMake 3.25 (Debian 12) does not know that nvcc has C++20.
+      set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+      set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+    endif()
     set(CMAKE_CUDA_STANDARD 20)
     set(CMAKE_CUDA_STANDARD_REQUIRED ON)
     set(PIVOT_WITH_CUDA ON)

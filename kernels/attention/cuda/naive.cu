@@ -90,7 +90,7 @@ __device__ bool write_scores(const Problem<T>& p, const Row& row) {
     for (int h = 0; h < row.heads; ++h) {
       row.scores[h * row.stride + i] = score(p.query(row.query, row.first_head + h), key, p.width);
     }
-    nan = nan || isnan(rank(p, row, i));
+    nan = nan || std::isnan(rank(p, row, i));
   }
   return nan;
 }
@@ -256,7 +256,7 @@ __device__ void finish_head(const Forward<T>& a, const Row& row, const Cut& cut,
   const float scale = a.problem.scale;
   const Maxima max = maxima_of(a.problem, row, cut, head, space);
   const Sums sums = sums_of(a, row, cut, head, max, space);
-  if (!isfinite(max.kept) || !isfinite(sums.kept)) {
+  if (!std::isfinite(max.kept) || !std::isfinite(sums.kept)) {
     write_nan(a, row, head);
     return;
   }

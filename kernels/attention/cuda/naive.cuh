@@ -6,6 +6,7 @@
 /// reference of the tiled kernels on the GPU and the path of types and widths that they don't take;
 /// nothing in it is fast.
 
+#include <cmath>
 #include <cstdint>
 #include <limits>
 
@@ -53,7 +54,7 @@ template <class T, class Args>
 Problem<T> problem_of(const Args& a) {
   const int group = a.heads / a.kv_heads;
   // Dense attention keeps any number of keys.
-  const Budget all{.ratio = {0, 1}, .k_fixed = std::numeric_limits<int64_t>::max()};
+  const Budget all{{0, 1}, std::numeric_limits<int64_t>::max(), 0, 0};
   const bool dense = a.policy.dense();
   return {.qkv = a.qkv.template as<T>(),
           .doc_offsets = a.doc_offsets.template as<int32_t>(),
@@ -124,14 +125,14 @@ __device__ float ranking_score(const Problem<T>& p, int head, int32_t key, int32
       const float s = score_of(other);
       if (p.selection == SelectionGroup::Sum) {
         rank += s;
-      } else if (s > rank || isnan(s)) {
+      } else if (s > rank || std::isnan(s)) {
         rank = s;  // a NaN stays: nothing is above it
       }
     }
   } else {
     rank = score_of(head);
   }
-  const bool forced = is_forced(key, begin, query, p.sink, p.recent) && !isnan(rank);
+  const bool forced = is_forced(key, begin, query, p.sink, p.recent) && !std::isnan(rank);
   return forced ? kForcedScore : rank;
 }
 

@@ -168,7 +168,9 @@ inline AttentionReference::Forward AttentionReference::forward(
   for (const int32_t j : kept) kept_x.push_back(x[static_cast<size_t>(j - p_.begin_of(t))]);
   r.lse = softmax(kept_x, probability);
   const auto moment = [&](int64_t i) {
-    return probability[static_cast<size_t>(i)] * (kept_x[static_cast<size_t>(i)] - r.lse);
+    const Enclosed& value = kept_x[static_cast<size_t>(i)];
+    return std::isinf(value.v) ? Enclosed()  // 0 ln 0
+                               : probability[static_cast<size_t>(i)] * (value - r.lse);
   };
   r.entropy = -ref::sum(static_cast<int64_t>(kept.size()), moment, Enclosed());
   for (Enclosed& value : probability) value = rounded_weight(value);
@@ -241,11 +243,13 @@ class RowChecks {
   void add(const std::string& row, float got, const ref::Enclosed& want) {
     add(row, &got, std::vector<ref::Enclosed>{want});
   }
-  /// `widest`: largest bound relative to the largest value that still says something.
+  /// `widest`: largest bound that still says something, relative to the largest value (to 1, where
+  /// all cancel to less: inputs are of that size).
   void finish(double widest) const {
-    INFO(message_ << "; over all rows " << bound_ / std::max(magnitude_, 1e-300));
+    const double size = std::max(magnitude_, 1.0);
+    INFO(message_ << "; over all rows " << bound_ / size);
     CHECK(worst_ <= 1);
-    CHECK(bound_ <= widest * magnitude_);
+    CHECK(bound_ <= widest * size);
   }
   double worst() const { return worst_; }
 
