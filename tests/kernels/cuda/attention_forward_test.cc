@@ -217,7 +217,7 @@ struct Worst {
   }
 };
 
-// A weight is off by its rounding to bf16, 2^-9, and by the error of its exponent: a few roundings
+// A weight is off by its rounding to bf16, 2^-8, and by the error of its exponent: a few roundings
 // of numbers of the size of the scaled scores. A weight below 2^-126 may become zero.
 void check_values(const Scored& s, const Run& got, Extras extras = Extras::Off) {
   const ref::AttentionProblem& p = s.problem;
@@ -252,7 +252,7 @@ void check_values(const Scored& s, const Run& got, Extras extras = Extras::Off) 
         wrong_nan += std::isnan(x) ? 0 : 1;
       } else if (std::isfinite(want.out[i])) {
         const double bound =
-            (0x1p-9 + 2 * fine) * spread.out[i] + 0x1p-9 * std::abs(want.out[i]) + 1e-30;
+            (0x1p-8 + 2 * fine) * spread.out[i] + 0x1p-8 * std::abs(want.out[i]) + 1e-30;
         worst.add("out", i, x, want.out[i], bound);
       } else {
         wrong_nan += std::isfinite(x) ? 1 : 0;
