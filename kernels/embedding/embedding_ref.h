@@ -2,6 +2,7 @@
 /// Reference of the token embedding.
 
 #include "kernels/embedding/embedding.h"
+#include "kernels/embedding/sorted_rows.h"
 #include "kernels/reference.h"
 
 namespace pivot::ref {
@@ -73,6 +74,26 @@ struct EmbeddingBackwardRef {
   }
   static void call(const OpCase& c, const TensorMap& t, Context& ctx) {
     embedding_backward(args(c, t), ctx);
+  }
+};
+
+/// The same sums in the order of the CUDA twin.
+struct EmbeddingBackwardInChunksRef : EmbeddingBackwardRef {
+  template <class S>
+  static void run(const OpCase& c, ValueMap<S>& t) {
+    std::map<int64_t, std::vector<int64_t>> rows_of;
+    for (int64_t n = 0; n < c.dims.n; ++n) rows_of[integer(t["tokens"][n])].push_back(n);
+    for (const auto& [token, rows] : rows_of) {
+      for (size_t begin = 0; begin < rows.size(); begin += kChunkRows) {
+        const size_t end = std::min<size_t>(rows.size(), begin + kChunkRows);
+        for (int64_t i = 0; i < c.dims.c; ++i) {
+          S chunk = t["dy"][rows[begin] * c.dims.c + i];
+          for (size_t r = begin + 1; r < end; ++r) chunk = chunk + t["dy"][rows[r] * c.dims.c + i];
+          S& sum = t["dtable"][token * c.dims.c + i];
+          sum = sum + chunk;
+        }
+      }
+    }
   }
 };
 
