@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/convert.cuh"
+
 namespace pivot::cuda {
 
 __device__ __forceinline__ uint32_t shared_address(const void* pointer) {
@@ -55,20 +57,6 @@ __device__ __forceinline__ void copy_async_commit() {
 template <int Pending>
 __device__ __forceinline__ void copy_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
-}
-
-/// Two floats rounded to bf16, `low` in the lower half.
-__device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
-  uint32_t packed;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
-  return packed;
-}
-
-/// 2^x, about 2 ulp.
-__device__ __forceinline__ float exp2_fast(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
 }
 
 }  // namespace pivot::cuda

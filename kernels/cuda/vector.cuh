@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/convert.cuh"
 #include "src/core/dtype.h"
 
 namespace pivot::cuda {
@@ -25,9 +26,7 @@ __device__ __forceinline__ float from_float<float>(float x) {
 /// Round to nearest, ties to even, as to_bfloat16.
 template <>
 __device__ __forceinline__ BFloat16 from_float<BFloat16>(float x) {
-  uint16_t bits;
-  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(x));
-  return {bits};
+  return {round_bf16(x)};
 }
 
 /// One 16-byte access as floats.
@@ -62,11 +61,7 @@ __device__ __forceinline__ void store_pack(T* at, const Pack<T>& pack) {
     for (int i = 0; i < 4; ++i) word[i] = __float_as_uint(pack.value[i]);
   } else {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      asm("cvt.rn.bf16x2.f32 %0, %1, %2;"
-          : "=r"(word[i])
-          : "f"(pack.value[2 * i + 1]), "f"(pack.value[2 * i]));
-    }
+    for (int i = 0; i < 4; ++i) word[i] = pack_bf16(pack.value[2 * i], pack.value[2 * i + 1]);
   }
   *reinterpret_cast<uint4*>(at) = make_uint4(word[0], word[1], word[2], word[3]);
 }

@@ -1,0 +1,495 @@
+#include "tests/simt/engine.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <fmt/core.h>
+#include <link.h>
+#include <sys/mman.h>
+
+#include "tests/simt/fiber.h"
+
+namespace pivot::simt {
+
+ThreadPosition position;
+
+namespace {
+
+constexpr size_t kStack = 64 * 1024;
+constexpr size_t kPage = 4096;
+constexpr size_t kGuard = 1024;
+constexpr std::byte kGuardByte{0xA5};
+constexpr int kUninitialised = 0xFF;  // NaN in every float type, an absurd integer
+constexpr int kBarriers = 16;
+
+// Dynamic shared memory. It is thread-local like static __shared__ arrays, so that 32 bits can tell
+// where something is in either (shared_address).
+alignas(kGuard) thread_local std::byte shared_memory[kGuard + kMaxShared + kGuard];
+
+// The thread-local data of the program without its libraries: what kernels declare __shared__. They
+// must not find in it what an earlier block has left; the host finds it as it was.
+class StaticShared {
+ public:
+  StaticShared() {
+    ::dl_iterate_phdr(
+        [](dl_phdr_info* program, size_t, void* self) {  // the program comes first
+          static_cast<StaticShared*>(self)->find(*program);
+          return 1;
+        },
+        this);
+    saved_.assign(memory_, memory_ + bytes_);
+  }
+  ~StaticShared() { std::memcpy(memory_, saved_.data(), bytes_); }
+  StaticShared(const StaticShared&) = delete;
+  StaticShared& operator=(const StaticShared&) = delete;
+
+  void forget() const { std::memset(memory_, kUninitialised, bytes_); }
+
+ private:
+  void find(const dl_phdr_info& program) {
+    memory_ = static_cast<std::byte*>(program.dlpi_tls_data);
+    for (int i = 0; i < program.dlpi_phnum; ++i) {
+      if (program.dlpi_phdr[i].p_type == PT_TLS) bytes_ = program.dlpi_phdr[i].p_memsz;
+    }
+  }
+
+  std::byte* memory_ = nullptr;
+  size_t bytes_ = 0;
+  std::vector<std::byte> saved_;
+};
+
+std::string text(const Dim& d) {
+  return fmt::format("({}, {}, {})", d.x, d.y, d.z);
+}
+
+std::string text(const std::string& path, unsigned line) {
+  return fmt::format("{}:{}", path.substr(path.rfind('/') + 1), line);
+}
+std::string text(const Place& place) {
+  return text(place.file_name(), static_cast<unsigned>(place.line()));
+}
+
+uint64_t mix(uint64_t x) {  // SplitMix64
+  x += 0x9E3779B97F4A7C15U;
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9U;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBU;
+  return x ^ (x >> 31);
+}
+
+// Threads' stacks, each above a page that must not be touched.
+class Stacks {
+ public:
+  Stacks() {
+    memory_ = ::mmap(nullptr, kMaxThreads * kStack, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory_ == MAP_FAILED) throw std::runtime_error("no memory for the threads' stacks");
+    for (unsigned t = 0; t < kMaxThreads; ++t) ::mprotect(at(t), kPage, PROT_NONE);
+  }
+  ~Stacks() { ::munmap(memory_, kMaxThreads * kStack); }
+  Stacks(const Stacks&) = delete;
+  Stacks& operator=(const Stacks&) = delete;
+
+  Fiber fiber(unsigned thread, void (*entry)()) {
+    // Tops at different distances from the stacks' alignment: they would share few cache lines.
+    const size_t stagger = thread % 61 * 192;
+    return new_fiber(at(thread) + kPage, kStack - kPage - stagger, entry);
+  }
+
+ private:
+  uint8_t* at(unsigned thread) const { return static_cast<uint8_t*>(memory_) + thread * kStack; }
+
+  void* memory_;
+};
+
+enum class Wait : uint8_t { None, Barrier, Warp };
+
+struct Thread {
+  Fiber fiber;
+  Dim index;
+  bool ended = false;
+  Wait wait = Wait::None;
+  const char* operation = "";                  // it waits in
+  Place place;                                 // of that
+  std::vector<AsyncCopy> open;                 // not committed
+  std::vector<std::vector<AsyncCopy>> groups;  // committed, oldest first
+};
+
+struct OpenMeeting {
+  uint32_t mask = 0;
+  Meeting meeting;
+  void (*perform)(const Meeting&) = nullptr;
+};
+
+struct Warp {
+  uint32_t ended = 0;  // lanes that have ended or were never there
+  std::vector<OpenMeeting> open;
+};
+
+struct Barrier {
+  unsigned threads = 0;  // it waits for; of barrier 0: all that have not ended
+  std::vector<unsigned> waiting;
+  Place place;
+};
+
+class Block {
+ public:
+  Block(const Grid& grid, Dim block, uint64_t seed);
+
+  void run();
+
+  void enter();
+  [[noreturn]] void fail(std::exception_ptr failure);
+  void barrier(int id, unsigned count, Place place);
+  void meet(uint32_t mask, const char* operation, void* operand, void (*perform)(const Meeting&),
+            Place place);
+  void yield();
+  Thread& current() { return threads_[current_]; }
+  unsigned current_index() const { return current_; }
+  size_t shared_bytes() const { return grid_.shared_bytes; }
+  std::string where(unsigned thread) const {
+    return fmt::format("thread {} of block {}", text(threads_[thread].index), text(block_));
+  }
+
+ private:
+  void suspend(Wait wait, const char* operation, Place place);
+  void release_barrier(Barrier& barrier);
+  void complete(Warp& warp, size_t open);
+  void end_thread();
+  [[noreturn]] void deadlock() const;
+  void prepare_memory() const;
+  void check_memory() const;
+
+  const Grid& grid_;
+  Dim block_;
+  uint64_t random_;
+  std::vector<Thread> threads_;
+  std::vector<Warp> warps_;
+  std::array<Barrier, kBarriers> barriers_;
+  std::vector<unsigned> ready_;
+  unsigned current_ = 0;
+  unsigned alive_ = 0;
+  Fiber scheduler_;
+  std::exception_ptr failure_;
+};
+
+Block* running = nullptr;  // one at a time in the program
+
+Stacks& stacks() {
+  static Stacks all;
+  return all;
+}
+
+void entry() {
+  running->enter();
+}
+
+Block::Block(const Grid& grid, Dim block, uint64_t seed)
+    : grid_(grid), block_(block), random_(seed) {
+  const Dim size = grid.threads;
+  const unsigned count = size.x * size.y * size.z;
+  threads_.resize(count);
+  warps_.resize((count + kWarp - 1) / kWarp);
+  for (unsigned t = 0; t < count; ++t) {
+    threads_[t].index = {t % size.x, t / size.x % size.y, t / size.x / size.y};
+    threads_[t].fiber = stacks().fiber(t, &entry);
+    ready_.push_back(t);
+  }
+  if (count % kWarp != 0) warps_.back().ended = kAllLanes << (count % kWarp);
+  alive_ = count;
+}
+
+void Block::prepare_memory() const {
+  std::memset(shared_memory + kGuard, kUninitialised, grid_.shared_bytes);
+  std::memset(shared_memory, static_cast<int>(kGuardByte), kGuard);
+  std::memset(shared_memory + kGuard + grid_.shared_bytes, static_cast<int>(kGuardByte), kGuard);
+}
+
+void Block::check_memory() const {
+  const auto touched = [](const std::byte* guard) {
+    return std::any_of(guard, guard + kGuard, [](std::byte b) { return b != kGuardByte; });
+  };
+  if (touched(shared_memory) || touched(shared_memory + kGuard + grid_.shared_bytes)) {
+    throw Fault(fmt::format("block {} wrote outside its {} bytes of dynamic shared memory",
+                            text(block_), grid_.shared_bytes));
+  }
+}
+
+void Block::run() {
+  prepare_memory();
+  while (alive_ > 0) {
+    if (ready_.empty()) deadlock();
+    random_ = mix(random_);
+    const size_t pick = random_ % ready_.size();
+    current_ = ready_[pick];
+    ready_[pick] = ready_.back();
+    ready_.pop_back();
+    position = {current().index, block_, grid_.threads, grid_.blocks};
+    switch_fiber(scheduler_, current().fiber);
+    if (failure_ != nullptr) std::rethrow_exception(failure_);
+  }
+  check_memory();
+}
+
+// The life of a thread.
+void Block::enter() {
+  try {
+    grid_.kernel();
+    end_thread();
+  } catch (...) {
+    fail(std::current_exception());
+  }
+  switch_fiber(current().fiber, scheduler_);
+}
+
+// The running thread does not go on, nor any other: their stacks are dropped, nothing on them needs
+// a destructor.
+void Block::fail(std::exception_ptr failure) {
+  failure_ = std::move(failure);
+  switch_fiber(current().fiber, scheduler_);
+  std::abort();
+}
+
+void Block::end_thread() {
+  Thread& thread = current();
+  thread.ended = true;
+  --alive_;
+  const bool copies = std::any_of(thread.groups.begin(), thread.groups.end(),
+                                  [](const auto& group) { return !group.empty(); });
+  if (copies || !thread.open.empty()) {
+    fail(std::make_exception_ptr(
+        Fault(where(current_) + " ended with copies to shared memory under way")));
+  }
+  Warp& warp = warps_[current_ / kWarp];
+  warp.ended |= 1U << current_ % kWarp;
+  for (size_t i = warp.open.size(); i-- > 0;) {
+    if ((warp.open[i].meeting.lanes | warp.ended) == (warp.open[i].mask | warp.ended)) {
+      complete(warp, i);
+    }
+  }
+  Barrier& all = barriers_[0];
+  if (!all.waiting.empty() && all.waiting.size() == alive_) release_barrier(all);
+}
+
+void Block::suspend(Wait wait, const char* operation, Place place) {
+  Thread& thread = current();
+  thread.wait = wait;
+  thread.operation = operation;
+  thread.place = place;
+  switch_fiber(thread.fiber, scheduler_);
+  thread.wait = Wait::None;
+}
+
+void Block::yield() {
+  ready_.push_back(current_);
+  suspend(Wait::None, "", {});
+}
+
+void Block::release_barrier(Barrier& barrier) {
+  for (const unsigned t : barrier.waiting) {
+    if (t != current_ || threads_[t].ended) ready_.push_back(t);
+  }
+  barrier.waiting.clear();
+}
+
+void Block::barrier(int id, unsigned count, Place place) {
+  Barrier& barrier = barriers_.at(static_cast<size_t>(id));
+  const unsigned expected = id == 0 ? alive_ : count;
+  if (barrier.waiting.empty()) {
+    barrier.place = place;
+    barrier.threads = expected;
+  } else if (id == 0 && (barrier.place.line() != place.line() ||
+                         std::strcmp(barrier.place.file_name(), place.file_name()) != 0)) {
+    fault(fmt::format("waits at __syncthreads() while {} waits at the one of {}",
+                      where(barrier.waiting.front()), text(barrier.place))
+              .c_str(),
+          place);
+  } else if (id != 0 && barrier.threads != expected) {
+    fault("two counts of threads at one barrier", place);
+  }
+  barrier.waiting.push_back(current_);
+  if (barrier.waiting.size() == expected) {
+    release_barrier(barrier);
+    return;
+  }
+  suspend(Wait::Barrier, id == 0 ? "__syncthreads" : "a named barrier", place);
+}
+
+void Block::complete(Warp& warp, size_t open) {
+  const OpenMeeting done = warp.open[open];
+  warp.open.erase(warp.open.begin() + static_cast<std::ptrdiff_t>(open));
+  if (done.perform != nullptr) done.perform(done.meeting);
+  const unsigned first = current_ / kWarp * kWarp;
+  for (unsigned l = 0; l < kWarp; ++l) {
+    if ((done.meeting.lanes >> l & 1U) != 0 && first + l != current_) ready_.push_back(first + l);
+  }
+}
+
+void Block::meet(uint32_t mask, const char* operation, void* operand,
+                 void (*perform)(const Meeting&), Place place) {
+  const unsigned lane = current_ % kWarp;
+  Warp& warp = warps_[current_ / kWarp];
+  if ((mask >> lane & 1U) == 0) {
+    fault(fmt::format("{}: the mask {:08x} misses lane {} that calls it", operation, mask, lane)
+              .c_str(),
+          place);
+  }
+  size_t i = 0;
+  while (i < warp.open.size() && warp.open[i].mask != mask) ++i;
+  if (i == warp.open.size()) {
+    warp.open.push_back({mask, {operation, place, 0, {}}, perform});
+  }
+  OpenMeeting& open = warp.open[i];
+  if (std::strcmp(open.meeting.operation, operation) != 0) {
+    fault(fmt::format("{}: other lanes of the mask {:08x} wait in {}", operation, mask,
+                      open.meeting.operation)
+              .c_str(),
+          place);
+  }
+  open.meeting.lanes |= 1U << lane;
+  open.meeting.operand[lane] = operand;
+  if ((open.meeting.lanes | warp.ended) == (mask | warp.ended)) {
+    complete(warp, i);
+    return;
+  }
+  suspend(Wait::Warp, operation, place);
+}
+
+void Block::deadlock() const {
+  std::map<std::string, std::vector<unsigned>> waiting;
+  size_t ended = 0;
+  for (unsigned t = 0; t < threads_.size(); ++t) {
+    const Thread& thread = threads_[t];
+    if (thread.ended) {
+      ++ended;
+    } else {
+      waiting[fmt::format("{} ({})", thread.operation, text(thread.place))].push_back(t);
+    }
+  }
+  std::string message =
+      fmt::format("deadlock in block {}: {} threads have ended", text(block_), ended);
+  for (const auto& [what, who] : waiting) {
+    message += fmt::format("; {} wait in {}, first thread {}", who.size(), what,
+                           text(threads_[who.front()].index));
+  }
+  throw Fault(message);
+}
+
+void check_launch(const Grid& g) {
+  const auto product = [](Dim d) { return uint64_t{d.x} * d.y * d.z; };
+  const auto fail = [&](const char* why) {
+    throw Fault(fmt::format("a grid {} of blocks {} with {} bytes of shared memory: {}",
+                            text(g.blocks), text(g.threads), g.shared_bytes, why));
+  };
+  if (product(g.blocks) == 0) fail("no blocks");
+  if (g.blocks.x > 0x7FFFFFFF || g.blocks.y > 65535 || g.blocks.z > 65535) fail("too many blocks");
+  if (product(g.threads) == 0) fail("no threads");
+  if (product(g.threads) > kMaxThreads || g.threads.z > 64) fail("too many threads");
+  if (g.shared_bytes > kMaxShared) fail("too much shared memory");
+}
+
+}  // namespace
+
+void run(const Grid& grid) {
+  check_launch(grid);
+  if (running != nullptr) throw Fault("a kernel launches a kernel");
+  static uint64_t launches = 0;
+  const uint64_t seed = mix(++launches);
+  std::vector<uint64_t> order(uint64_t{grid.blocks.x} * grid.blocks.y * grid.blocks.z);
+  for (uint64_t b = 0; b < order.size(); ++b) {
+    order[b] = b;
+    std::swap(order[b], order[mix(seed + b) % (b + 1)]);
+  }
+  struct Stop {
+    ~Stop() { running = nullptr; }
+  } stop;
+  const StaticShared static_shared;
+  for (const uint64_t b : order) {
+    const Dim index{static_cast<unsigned>(b % grid.blocks.x),
+                    static_cast<unsigned>(b / grid.blocks.x % grid.blocks.y),
+                    static_cast<unsigned>(b / grid.blocks.x / grid.blocks.y)};
+    Block block(grid, index, mix(seed ^ b));
+    running = &block;
+    static_shared.forget();
+    block.run();
+  }
+}
+
+int lane() {
+  return static_cast<int>(running->current_index() % kWarp);
+}
+
+uint8_t* dynamic_shared() {
+  return reinterpret_cast<uint8_t*>(shared_memory + kGuard);
+}
+
+size_t dynamic_shared_bytes() {
+  return running->shared_bytes();
+}
+
+void barrier(Place place) {
+  running->barrier(0, 0, place);
+}
+
+void named_barrier(int id, unsigned threads, Place place) {
+  if (id < 1 || id >= kBarriers || threads == 0 || threads % kWarp != 0) {
+    fault("a barrier that does not exist", place);
+  }
+  running->barrier(id, threads, place);
+}
+
+void yield() {
+  running->yield();
+}
+
+void meet(uint32_t mask, const char* operation, void* operand, void (*perform)(const Meeting&),
+          Place place) {
+  running->meet(mask, operation, operand, perform, place);
+}
+
+void begin_copy(const AsyncCopy& copy) {
+  std::memset(copy.to, kUninitialised, copy.bytes);
+  running->current().open.push_back(copy);
+}
+
+void commit_copies() {
+  Thread& thread = running->current();
+  thread.groups.push_back(std::move(thread.open));
+  thread.open.clear();
+}
+
+void wait_for_copies(int groups_still_under_way) {
+  auto& groups = running->current().groups;
+  while (groups.size() > static_cast<size_t>(groups_still_under_way)) {
+    for (const AsyncCopy& copy : groups.front()) {
+      if (copy.from != nullptr) {
+        std::memcpy(copy.to, copy.from, copy.bytes);
+      } else {
+        std::memset(copy.to, 0, copy.bytes);
+      }
+    }
+    groups.erase(groups.begin());
+  }
+}
+
+void fault(const char* what, Place place) {
+  fault(what, place.file_name(), static_cast<unsigned>(place.line()));
+}
+
+void fault(const char* what, const char* file, unsigned line) {
+  if (running == nullptr) {
+    fmt::print(stderr, "{}:{}: {}\n", file, line, what);
+    std::abort();
+  }
+  running->fail(std::make_exception_ptr(Fault(fmt::format(
+      "{} ({}): {}", running->where(running->current_index()), text(file, line), what))));
+}
+
+}  // namespace pivot::simt
