@@ -18,8 +18,8 @@ struct EmbeddingForwardRef {
                            {"empty", {.n = 0, .c = 8, .v = 4}}});
   }
   static std::vector<Operand> operands(const OpCase& c) {
-    return {{"y", Role::Out, {c.dims.n, c.dims.c}},
-            {"table", Role::In, {c.dims.v, c.dims.c}},
+    return {{"y", Role::Out, {c.dims.n, c.dims.c}, c.real},
+            {"table", Role::In, {c.dims.v, c.dims.c}, c.real},
             {"tokens", Role::In, {c.dims.n}, DType::I32}};
   }
   static void adjust(const OpCase& c, ValueMap<double>& t) {
@@ -47,7 +47,7 @@ struct EmbeddingBackwardRef {
   static std::vector<OpCase> cases() { return Forward::cases(); }
   static std::vector<Operand> operands(const OpCase& c) {
     return {{"dtable", Role::InOut, {c.dims.v, c.dims.c}},
-            {"dy", Role::In, {c.dims.n, c.dims.c}},
+            {"dy", Role::In, {c.dims.n, c.dims.c}, c.real},
             {"tokens", Role::In, {c.dims.n}, DType::I32}};
   }
   static void adjust(const OpCase& c, ValueMap<double>& t) {

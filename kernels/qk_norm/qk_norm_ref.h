@@ -18,11 +18,11 @@ struct QkNormForwardRef {
   }
   static std::vector<Operand> operands(const OpCase& c) {
     const Shape packed{c.dims.n, c.dims.h + 2 * c.dims.g, c.dims.d};
-    return {{"out", Role::Out, packed},
+    return {{"out", Role::Out, packed, c.real},
             {"rstd", Role::Out, {c.dims.n, c.dims.h + c.dims.g}},
-            {"qkv", Role::In, packed},
-            {"q_weight", Role::In, {c.dims.d}},
-            {"k_weight", Role::In, {c.dims.d}}};
+            {"qkv", Role::In, packed, c.real},
+            {"q_weight", Role::In, {c.dims.d}, c.real},
+            {"k_weight", Role::In, {c.dims.d}, c.real}};
   }
   static void adjust(const OpCase&, ValueMap<double>&) {}
 
@@ -69,13 +69,13 @@ struct QkNormBackwardRef {
   static std::vector<OpCase> cases() { return Forward::cases(); }
   static std::vector<Operand> operands(const OpCase& c) {
     const Shape packed{c.dims.n, c.dims.h + 2 * c.dims.g, c.dims.d};
-    return {{"dqkv", Role::InOut, packed},
+    return {{"dqkv", Role::InOut, packed, c.real},
             {"dq_weight", Role::InOut, {c.dims.d}},
             {"dk_weight", Role::InOut, {c.dims.d}},
-            {"qkv", Role::In, packed},
+            {"qkv", Role::In, packed, c.real},
             {"rstd", Role::In, {c.dims.n, c.dims.h + c.dims.g}},
-            {"q_weight", Role::In, {c.dims.d}},
-            {"k_weight", Role::In, {c.dims.d}}};
+            {"q_weight", Role::In, {c.dims.d}, c.real},
+            {"k_weight", Role::In, {c.dims.d}, c.real}};
   }
   static void adjust(const OpCase& c, ValueMap<double>& t) {
     t["out"].resize(t["qkv"].size());

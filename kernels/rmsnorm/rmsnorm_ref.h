@@ -19,10 +19,10 @@ struct RmsNormForwardRef {
   }
   static std::vector<Operand> operands(const OpCase& c) {
     const auto& [n, width] = std::pair(c.dims.n, c.dims.c);
-    return {{"y", Role::Out, {n, width}},
+    return {{"y", Role::Out, {n, width}, c.real},
             {"rstd", Role::Out, {n}},
-            {"x", Role::In, {n, width}},
-            {"weight", Role::In, {width}}};
+            {"x", Role::In, {n, width}, c.real},
+            {"weight", Role::In, {width}, c.real}};
   }
   static void adjust(const OpCase&, ValueMap<double>&) {}
 
@@ -56,9 +56,9 @@ struct RmsNormBackwardRef {
   static std::vector<OpCase> cases() { return Forward::cases(); }
   static std::vector<Operand> operands(const OpCase& c) {
     const auto& [n, width] = std::pair(c.dims.n, c.dims.c);
-    return {{"dx", Role::InOut, {n, width}}, {"dweight", Role::InOut, {width}},
-            {"dy", Role::In, {n, width}},    {"x", Role::In, {n, width}},
-            {"weight", Role::In, {width}},   {"rstd", Role::In, {n}}};
+    return {{"dx", Role::InOut, {n, width}, c.real}, {"dweight", Role::InOut, {width}},
+            {"dy", Role::In, {n, width}, c.real},    {"x", Role::In, {n, width}, c.real},
+            {"weight", Role::In, {width}, c.real},   {"rstd", Role::In, {n}}};
   }
   static void adjust(const OpCase& c, ValueMap<double>& t) {
     t["y"].resize(t["x"].size());

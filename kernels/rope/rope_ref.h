@@ -19,7 +19,7 @@ struct RopeRef {
                            {"empty", {.n = 0, .h = 2, .g = 1, .d = 8}}});
   }
   static std::vector<Operand> operands(const OpCase& c) {
-    return {{"qkv", Role::InOut, {c.dims.n, c.dims.h + 2 * c.dims.g, c.dims.d}},
+    return {{"qkv", Role::InOut, {c.dims.n, c.dims.h + 2 * c.dims.g, c.dims.d}, c.real},
             {"positions", Role::In, {c.dims.n}, DType::I32},
             {"frequencies", Role::In, {c.dims.d / 2}}};
   }

@@ -17,7 +17,8 @@ struct SwigluForwardRef {
                            {"empty", {.n = 0, .f = 8}}});
   }
   static std::vector<Operand> operands(const OpCase& c) {
-    return {{"y", Role::Out, {c.dims.n, c.dims.f}}, {"gate_up", Role::In, {c.dims.n, 2, c.dims.f}}};
+    return {{"y", Role::Out, {c.dims.n, c.dims.f}, c.real},
+            {"gate_up", Role::In, {c.dims.n, 2, c.dims.f}, c.real}};
   }
   static void adjust(const OpCase&, ValueMap<double>&) {}
 
@@ -47,9 +48,9 @@ struct SwigluBackwardRef {
 
   static std::vector<OpCase> cases() { return Forward::cases(); }
   static std::vector<Operand> operands(const OpCase& c) {
-    return {{"dgate_up", Role::Out, {c.dims.n, 2, c.dims.f}},
-            {"dy", Role::In, {c.dims.n, c.dims.f}},
-            {"gate_up", Role::In, {c.dims.n, 2, c.dims.f}}};
+    return {{"dgate_up", Role::Out, {c.dims.n, 2, c.dims.f}, c.real},
+            {"dy", Role::In, {c.dims.n, c.dims.f}, c.real},
+            {"gate_up", Role::In, {c.dims.n, 2, c.dims.f}, c.real}};
   }
   static void adjust(const OpCase&, ValueMap<double>&) {}
 

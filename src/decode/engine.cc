@@ -75,7 +75,7 @@ struct Engine::State {
                .head_dim = model.config.head_dim,
                .max_context = max_context,
                .max_sequences = options.max_sequences,
-               .dtype = model.params.embed.dtype},
+               .dtype = model.compute_dtype()},
               on),
         logits(static_cast<size_t>(options.max_sequences)),
         runner(step_model, cache, options.max_sequences, max_context,

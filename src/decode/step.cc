@@ -24,7 +24,7 @@ class Step {
         result_(result),
         ctx_(ctx),
         rows_(input.tokens.dim(0)),
-        real_(model.params.embed.dtype),
+        real_(model.compute_dtype()),
         rstd_(f32({rows_})) {}
 
   // x (B, C) through one block, in place.

@@ -30,6 +30,7 @@ TEST_CASE("session: a checkpoint comes back with its attention and tokenizer, an
   const test::TempDir dir;
   save_counting_model(dir / "run", "topk:k=3");
   SessionOptions options;
+  options.device = "cpu";
   options.model = dir / "run";
   Session session(options, 1);
   CHECK(session.describe_attention() ==
@@ -57,6 +58,7 @@ TEST_CASE("session: models that are not there") {
   const test::TempDir dir;
   CHECK_THROWS_WITH(Session({}, 1), ContainsSubstring("--model"));
   SessionOptions options;
+  options.device = "cpu";
   options.model = dir / "nothing";
   CHECK_THROWS_AS(Session(options, 1), UserError);
 }
