@@ -34,7 +34,7 @@ TEST_CASE("session: a checkpoint comes back with its attention and tokenizer, an
   options.model = dir / "run";
   Session session(options, 1);
   CHECK(session.describe_attention() ==
-        "trained with topk:k=3; prompt topk:k=3, decoding topk:k=3");
+        "cpu in f32; trained with topk:k=3; prompt topk:k=3, decoding topk:k=3");
   CHECK(session.engine().max_context() == 64);
   const GenerateOptions greedy{
       .sampler = {.temperature = 0}, .max_tokens = 4, .samples = 1, .stop = {}};
