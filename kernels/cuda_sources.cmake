@@ -8,3 +8,6 @@ list(APPEND sources attention/cuda/delta.cu attention/cuda/backward_keys.cu
      attention/cuda/backward_queries.cu attention/cuda/tiled_backward.cu)
 list(APPEND sources attention/cuda/forward.cu attention/cuda/select.cu attention/cuda/tiled_forward.cc)
 list(APPEND sources cuda/column_sum.cu)
+list(APPEND sources decode_attention/cuda/attend_all.cu decode_attention/cuda/attend_kept.cu
+     decode_attention/cuda/merge_parts.cu decode_attention/cuda/score_keys.cu
+     decode_attention/cuda/select_keys.cu)
