@@ -66,7 +66,7 @@ inline void check_same_values(const AttentionInputs& in, const AttentionRun& wan
 }
 
 /// Gradients, given the same out and lse or nearly: in each tile of 64 tokens and each head the rms
-/// difference is a small share of the gradient's rms. Single roundings of P and dS are 2^-9 of a
+/// difference is a small share of the gradient's rms. Single roundings of P and dS are 2^-8 of a
 /// term; a tile left out or added twice changes everything. (The bounds of single elements:
 /// check_device_gradients.)
 inline void check_same_gradients(const AttentionInputs& in, const AttentionRun& want,

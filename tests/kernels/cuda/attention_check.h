@@ -42,12 +42,13 @@ struct AttentionInputs {
   }
 };
 
-/// Where a kernel rounds besides fp32 arithmetic. bfloat16 has 8 significant bits: 2^-9 relative.
+/// Where a kernel rounds besides fp32 arithmetic. bfloat16 has 8 significant bits: half an ulp is
+/// 2^-8 relative, at most.
 struct AttentionPrecision {
   double weights = 0;      // P and dS before their matrix products
   bool score_bits = true;  // scores have the bits of docs/semantics.md; else only their bound
 };
-inline constexpr double kBf16Unit = 0x1p-9;
+inline constexpr double kBf16Unit = 0x1p-8;
 inline constexpr AttentionPrecision kNaivePrecision = {};
 inline constexpr AttentionPrecision kTiledPrecision = {.weights = kBf16Unit};
 inline constexpr AttentionPrecision kCudnnPrecision = {.weights = kBf16Unit, .score_bits = false};
