@@ -13,7 +13,6 @@
 /// packed.
 
 #include "kernels/attention/attention.h"
-#include "kernels/attention/cuda/tiles.h"
 
 namespace pivot::attention {
 
@@ -23,35 +22,16 @@ inline constexpr int kBackwardRows = 64;  // of a tile of queries and of a tile 
 struct alignas(16) RowStats {
   float tau;
   int32_t jcut;
-  float lse2;   // log2(e) * lse
+  float lse;
   float delta;  // sum over D of dout * out; not finite if dout is not
-};
-
-/// What both kernels read.
-struct BackwardJob {
-  const BFloat16* qkv;         // (T, H + 2 G, D)
-  const BFloat16* dout;        // (T, H, D)
-  BFloat16* dqkv;              // (T, H + 2 G, D)
-  const RowStats* stats;       // (H, T)
-  const uint8_t* keys_finite;  // (G, T): 1 where all of a key is finite
-  const Tile* tiles;           // (tile_count), last rows first
-  int32_t tile_count;
-  int64_t tokens;
-  int heads;
-  int kv_heads;
-  int group;      // H / G
-  int all_heads;  // H + 2 G
-  float scale;
-  float scale2;  // log2(e) * scale
-  int sink;
-  int recent;
-  bool rank_by_sum;  // with shared sets: by the sum of the group's scores, else by the largest
 };
 
 /// Fills stats (H, T) and keys_finite (G, T).
 void summarize_rows(const AttentionBackward& a, RowStats* stats, uint8_t* keys_finite,
                     Context& ctx);
 
+/// What both kernels read (tile_backward.cuh).
+struct BackwardJob;
 /// Sets: of each head, or one for all heads of a group.
 enum class Sets { OfHead, Shared };
 void backward_keys(const BackwardJob& job, int64_t width, Sets sets, Context& ctx);

@@ -17,13 +17,22 @@ struct KeysMemory {
 };
 
 // A query tile of one head in shared memory.
+template <int D>
 struct QueryTile {
-  uint32_t queries;
-  uint32_t douts;
-  const uint8_t* memory;  // of the queries
-  const RowStats* stats;  // of its rows; zeros beyond the document
+  int offset;  // of its stage in the block's shared memory
   int32_t first;
   int head;
+
+  __device__ __forceinline__ const uint8_t* queries() const {
+    return cuda::dynamic_shared() + offset;
+  }
+  __device__ __forceinline__ const uint8_t* douts() const {
+    return queries() + KeysMemory<D>::kTile;
+  }
+  // Of the tile's rows; zeros beyond the document.
+  __device__ __forceinline__ const RowStats* stats() const {
+    return reinterpret_cast<const RowStats*>(douts() + KeysMemory<D>::kTile);
+  }
 };
 
 // The query tiles that see a tile of keys: from the document's last down to the diagonal, so that
@@ -34,11 +43,9 @@ class QueryStream {
  public:
   using Memory = KeysMemory<D>;
 
-  __device__ __forceinline__ QueryStream(const BackwardJob& job, const Tile& keys, int kv_head,
-                                         uint8_t* memory)
+  __device__ __forceinline__ QueryStream(const BackwardJob& job, const Tile& keys, int kv_head)
       : job_(job),
         keys_(keys),
-        memory_(memory),
         first_head_(kv_head * job.group),
         next_((keys.end - 1 - keys.begin) / kBackwardRows * kBackwardRows + keys.begin) {}
 
@@ -46,11 +53,18 @@ class QueryStream {
   __device__ __forceinline__ void begin() { fetch(); }
   __device__ __forceinline__ bool done() const { return next_ < keys_.first; }
 
+  // Whether the next tile is there to rank, without dout.
+  __device__ __forceinline__ bool ranks() const {
+    return kSets == Sets::Shared && part_ < job_.group;
+  }
+  // Whether it is the first of those with its rows.
+  __device__ __forceinline__ bool at_first_part() const { return part_ == 0; }
+
   // The next tile, complete for all threads; the one before may no longer be used.
-  __device__ __forceinline__ QueryTile next() {
+  __device__ __forceinline__ QueryTile<D> next() {
     cuda::copy_async_wait<0>();
     __syncthreads();
-    const QueryTile tile = next_tile();
+    const QueryTile<D> tile = next_tile();
     stage_ ^= 1;
     if (++part_ == (kSets == Sets::Shared ? 2 : 1) * job_.group) {
       part_ = 0;
@@ -61,43 +75,34 @@ class QueryStream {
   }
 
  private:
-  __device__ __forceinline__ bool ranks_only() const {
-    return kSets == Sets::Shared && part_ < job_.group;
-  }
-  __device__ __forceinline__ QueryTile next_tile() const {
-    uint8_t* stage = memory_ + stage_ * Memory::kStage;
-    const uint32_t address = cuda::shared_address(stage);
-    const int head = kSets == Sets::Shared && !ranks_only() ? part_ - job_.group : part_;
-    return {.queries = address,
-            .douts = address + Memory::kTile,
-            .memory = stage,
-            .stats = reinterpret_cast<const RowStats*>(stage + 2 * Memory::kTile),
+  __device__ __forceinline__ QueryTile<D> next_tile() const {
+    const int head = kSets == Sets::Shared && !ranks() ? part_ - job_.group : part_;
+    return {.offset = 2 * Memory::kTile + stage_ * Memory::kStage,
             .first = next_,
             .head = first_head_ + head};
   }
   __device__ __forceinline__ void fetch() {
     const int thread = static_cast<int>(threadIdx.x);
-    const QueryTile tile = next_tile();
-    load_tile<D, kBackwardRows, kBackwardThreads>(
-        tile.queries, head_rows(job_.qkv, job_.all_heads, tile.head, D), tile.first, keys_.end,
-        thread);
-    if (!ranks_only()) {
-      load_tile<D, kBackwardRows, kBackwardThreads>(tile.douts,
-                                                    head_rows(job_.dout, job_.heads, tile.head, D),
-                                                    tile.first, keys_.end, thread);
+    const QueryTile<D> tile = next_tile();
+    load_tile<D, kBackwardRows, kBackwardThreads>(cuda::shared_address(tile.queries()),
+                                                  job_.qkv.queries(tile.head), tile.first,
+                                                  keys_.end, thread);
+    if (!ranks()) {
+      load_tile<D, kBackwardRows, kBackwardThreads>(
+          cuda::shared_address(tile.douts()), head_rows(job_.dout, job_.qkv.heads, tile.head, D),
+          tile.first, keys_.end, thread);
     }
     if (thread < kBackwardRows) {
       const bool inside = tile.first + thread < keys_.end;
       const RowStats* from = job_.stats + tile.head * job_.tokens + tile.first;
-      cuda::copy_async_16(cuda::shared_address(tile.stats + thread), inside ? from + thread : from,
-                          inside);
+      cuda::copy_async_16(cuda::shared_address(tile.stats() + thread),
+                          inside ? from + thread : from, inside);
     }
     cuda::copy_async_commit();
   }
 
   const BackwardJob& job_;
   const Tile& keys_;
-  uint8_t* memory_;
   int first_head_;
   int32_t next_;   // first row of the next tile
   int part_ = 0;   // of the next tile: which head, and what for
@@ -105,10 +110,11 @@ class QueryStream {
 };
 
 // Where a lane's pairs with a query tile lie.
+template <int D>
 struct Pairs {
   const BackwardJob& job;
   const Tile& keys;
-  const QueryTile& tile;
+  const QueryTile<D>& tile;
   int32_t first_key;  // of the warp
   int lane;
 
@@ -119,7 +125,7 @@ struct Pairs {
     return tile.first + column_in_tile(lane, n, c);
   }
   __device__ __forceinline__ const RowStats& stats(int n, int c) const {
-    return tile.stats[column_in_tile(lane, n, c)];
+    return tile.stats()[column_in_tile(lane, n, c)];
   }
   __device__ __forceinline__ PairMask visible() const {
     const bool edge = tile.first == keys.first || tile.first + kBackwardRows > keys.end;
@@ -129,28 +135,26 @@ struct Pairs {
   }
   // Pairs of the set that tau and jcut describe.
   __device__ __forceinline__ PairMask kept(const Scores& rank) const {
-    const bool forced = keys.first - keys.begin < job.sink ||
-                        tile.first - (keys.first + kBackwardRows - 1) < job.recent;
-    const PairMask mask =
-        forced ? pairs_where([&](int n, int c) {
-          const bool first = is_forced(key(c), keys.begin, query(n, c), job.sink, job.recent);
-          const RowStats& row = stats(n, c);
-          return is_kept(first ? kForcedScore : rank[0][n][c], key(c), row.tau, row.jcut);
-        })
-               : pairs_where([&](int n, int c) {
-                   const RowStats& row = stats(n, c);
-                   return is_kept(rank[0][n][c], key(c), row.tau, row.jcut);
-                 });
+    const bool forced = job.rule.forces(keys.first, kBackwardRows, keys.begin, tile.first);
+    const PairMask mask = forced ? pairs_where([&](int n, int c) {
+      const float score = job.rule.rank(rank[0][n][c], key(c), keys.begin, query(n, c));
+      const RowStats& row = stats(n, c);
+      return is_kept(score, key(c), row.tau, row.jcut);
+    })
+                                 : pairs_where([&](int n, int c) {
+                                     const RowStats& row = stats(n, c);
+                                     return is_kept(rank[0][n][c], key(c), row.tau, row.jcut);
+                                   });
     return mask & visible();
   }
   // Visible pairs of rows that are NaN.
   __device__ __forceinline__ PairMask nan() const {
-    return pairs_where([&](int n, int c) { return std::isnan(stats(n, c).lse2); }) & visible();
+    return pairs_where([&](int n, int c) { return std::isnan(stats(n, c).lse); }) & visible();
   }
   // False if dout or the queries of a row may hold infinities or NaN (the row's delta does then).
   __device__ __forceinline__ bool finite() const {
-    const float low = tile.stats[lane].delta;
-    const float high = tile.stats[lane + cuda::kWarp].delta;
+    const float low = tile.stats()[lane].delta;
+    const float high = tile.stats()[lane + cuda::kWarp].delta;
     return __all_sync(cuda::kAllLanes, std::isfinite(low) && std::isfinite(high)) != 0;
   }
 };
@@ -161,32 +165,56 @@ struct KeySums {
   Sums<D> dvalues;
 };
 
-// dV += P^T dO, dK += dS^T Q over one query tile of one head.
-template <int D>
-__device__ __forceinline__ void add_tile(KeySums<D>& sums, const Pairs& pairs, const Scores& s,
+// dV += P^T dO, dK += dS^T Q over one query tile of one head. dP is computed for kBlocks blocks of
+// 16 columns at once: two where registers allow.
+template <int D, int kBlocks>
+__device__ __forceinline__ void add_tile(KeySums<D>& sums, const Pairs<D>& pairs, const Scores& s,
                                          PairMask kept, bool finite, uint32_t values, int row) {
-  const QueryTile& tile = pairs.tile;
-  const auto stats = [&](int n, int c) -> const RowStats& { return pairs.stats(n, c); };
+  const uint32_t queries = cuda::shared_address(pairs.tile.queries());
+  const uint32_t douts = cuda::shared_address(pairs.tile.douts());
+  const int lane = pairs.lane;
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const bool any[2] = {any_pair(kept, 2 * half), any_pair(kept, 2 * half + 1)};
-    if (!any[0] && !any[1]) continue;
-    HalfScores dp;
-    score_tile<D, 1, kBackwardRows / 16>(dp, values, row, tile.douts, half * kBackwardRows / 2,
-                                         pairs.lane);
+  for (int first = 0; first < kColumnBlocks; first += kBlocks) {
+    if (!any_pair<kBlocks>(kept, first)) continue;
+    float dp[1][2 * kBlocks][4];
+    score_tile<D, 1, 2 * kBlocks>(dp, values, row, douts, 16 * first, lane);
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      if (!any[i]) continue;
-      const int block = 2 * half + i;
-      const Weights w = weigh(s, dp, kept, block, pairs.job, stats);
+    for (int block = first; block < first + kBlocks; ++block) {
+      if (kBlocks > 1 && !any_pair<1>(kept, block)) continue;
+      const Weights w =
+          weigh(s, dp, kept, block, pairs.job, [&](int n, int c) { return pairs.stats(n, c); });
       if (finite) {
-        add_product<D>(sums.dvalues, w.p, tile.douts, 16 * block, pairs.lane);
-        add_product<D>(sums.dkeys, w.ds, tile.queries, 16 * block, pairs.lane);
+        add_product<D>(sums.dvalues, w.p, douts, 16 * block, lane);
+        add_product<D>(sums.dkeys, w.ds, queries, 16 * block, lane);
       } else {
         const uint32_t bits = kept >> (8 * block);
-        add_kept_products<D>(sums.dvalues, w.p, bits, tile.memory + KeysMemory<D>::kTile,
-                             16 * block, pairs.lane);
-        add_kept_products<D>(sums.dkeys, w.ds, bits, tile.memory, 16 * block, pairs.lane);
+        add_kept_products<D>(sums.dvalues, w.p, bits, pairs.tile.douts(), 16 * block, lane);
+        add_kept_products<D>(sums.dkeys, w.ds, bits, pairs.tile.queries(), 16 * block, lane);
+      }
+    }
+  }
+}
+
+// rank = the group's ranking scores after one more head's scores, heads in ascending order; half of
+// the columns at a time, for want of registers.
+template <int D>
+__device__ __forceinline__ void add_ranks(Scores& rank, uint32_t keys, int row,
+                                          const QueryTile<D>& tile, bool first,
+                                          const RankRule& rule, int lane) {
+  constexpr int kHalf = kBackwardRows / 16;
+#pragma unroll
+  for (int begin = 0; begin < 2 * kHalf; begin += kHalf) {
+    float s[1][kHalf][4];
+    score_tile<D, 1, kHalf>(s, keys, row, cuda::shared_address(tile.queries()), 8 * begin, lane);
+#pragma unroll
+    for (int n = 0; n < kHalf; ++n) {
+#pragma unroll
+      for (int c = 0; c < 4; ++c) {
+        const float before = rank[0][begin + n][c];
+        const float score = s[0][n][c];
+        rank[0][begin + n][c] = first      ? score
+                                : rule.sum ? before + score
+                                           : cuda::max_nan(before, score);
       }
     }
   }
@@ -198,64 +226,60 @@ template <int D, Sets kSets>
 __global__ void __launch_bounds__(kBackwardThreads, kBackwardBlocks<D, kSets>)
     backward_keys_kernel(const BackwardJob job) {
   using Memory = KeysMemory<D>;
+  constexpr int kDpBlocks = D == 128 && kSets == Sets::OfHead ? 2 : 1;
   // The first keys of a document take longest.
-  const int32_t index = static_cast<int32_t>(blockIdx.x) / job.kv_heads;
-  const int kv_head = static_cast<int>(blockIdx.x) % job.kv_heads;
+  const int32_t index = static_cast<int32_t>(blockIdx.x) / job.qkv.kv_heads;
+  const int kv_head = static_cast<int>(blockIdx.x) % job.qkv.kv_heads;
   const Tile keys = job.tiles[job.tile_count - 1 - index];
   if (keys.first >= keys.end) return;
-  uint8_t* memory = cuda::dynamic_shared();
-  const uint32_t key_tile = cuda::shared_address(memory);
+  const uint32_t key_tile = cuda::shared_address(cuda::dynamic_shared());
   const uint32_t value_tile = key_tile + Memory::kTile;
   const int thread = static_cast<int>(threadIdx.x);
   const int lane = thread % cuda::kWarp;
   const int warp_row = thread / cuda::kWarp * kWarpRows;
-  const int key_head = job.heads + kv_head;
-  const int value_head = key_head + job.kv_heads;
 
-  load_tile<D, kBackwardRows, kBackwardThreads>(key_tile,
-                                                head_rows(job.qkv, job.all_heads, key_head, D),
-                                                keys.first, keys.end, thread);
-  load_tile<D, kBackwardRows, kBackwardThreads>(value_tile,
-                                                head_rows(job.qkv, job.all_heads, value_head, D),
-                                                keys.first, keys.end, thread);
-  QueryStream<D, kSets> stream(job, keys, kv_head, memory + 2 * Memory::kTile);
+  load_tile<D, kBackwardRows, kBackwardThreads>(key_tile, job.qkv.keys(kv_head), keys.first,
+                                                keys.end, thread);
+  load_tile<D, kBackwardRows, kBackwardThreads>(value_tile, job.qkv.values(kv_head), keys.first,
+                                                keys.end, thread);
+  QueryStream<D, kSets> stream(job, keys, kv_head);
   stream.begin();
   KeySums<D> sums = {};
   while (!stream.done()) {
     PairMask kept = 0;
     if constexpr (kSets == Sets::Shared) {
       Scores rank;
-#pragma unroll 1
-      for (int h = 0; h < job.group; ++h) {
-        const QueryTile tile = stream.next();
-        Scores s;
-        score_tile<D, 1, kBackwardRows / 8>(s, key_tile, warp_row, tile.queries, 0, lane);
-        combine_ranks(rank, s, h == 0, job.rank_by_sum);
-        const Pairs pairs{job, keys, tile, keys.first + warp_row, lane};
-        if (h == job.group - 1) kept = pairs.kept(rank);
+      while (stream.ranks()) {
+        const bool first = stream.at_first_part();
+        const QueryTile<D> tile = stream.next();
+        add_ranks<D>(rank, key_tile, warp_row, tile, first, job.rule, lane);
+        const Pairs<D> pairs{job, keys, tile, keys.first + warp_row, lane};
+        if (!stream.ranks()) kept = pairs.kept(rank);
       }
     }
-    for (int h = 0; h < job.group; ++h) {
-      const QueryTile tile = stream.next();
-      const Pairs pairs{job, keys, tile, keys.first + warp_row, lane};
+    do {
+      const QueryTile<D> tile = stream.next();
+      const Pairs<D> pairs{job, keys, tile, keys.first + warp_row, lane};
       Scores s;
-      score_tile<D, 1, kBackwardRows / 8>(s, key_tile, warp_row, tile.queries, 0, lane);
+      score_tile<D, 1, kBackwardRows / 8>(s, key_tile, warp_row,
+                                          cuda::shared_address(tile.queries()), 0, lane);
       PairMask of_head = kSets == Sets::Shared ? kept : pairs.kept(s);
       const bool finite = pairs.finite();
       if (!finite) of_head |= pairs.nan();
-      add_tile<D>(sums, pairs, s, of_head, finite, value_tile, warp_row);
-    }
+      add_tile<D, kDpBlocks>(sums, pairs, s, of_head, finite, value_tile, warp_row);
+    } while (kSets == Sets::Shared && !stream.at_first_part());
   }
   const int32_t first = keys.first + warp_row;
-  store_sums<D>(sums.dkeys, job.dqkv, job.all_heads, key_head, first, keys.end, lane);
-  store_sums<D>(sums.dvalues, job.dqkv, job.all_heads, value_head, first, keys.end, lane);
+  store_sums<D>(sums.dkeys, job, job.qkv.heads + kv_head, first, keys.end, lane);
+  store_sums<D>(sums.dvalues, job, job.qkv.heads + job.qkv.kv_heads + kv_head, first, keys.end,
+                lane);
 }
 
 template <int D, Sets kSets>
 void launch_keys(const BackwardJob& job, Context& ctx) {
   constexpr auto kKernel = &backward_keys_kernel<D, kSets>;
   cuda::allow_shared_memory(kKernel, KeysMemory<D>::kBytes);
-  cuda::launch(kKernel, dim3(cuda::grid_size(int64_t{job.tile_count} * job.kv_heads)),
+  cuda::launch(kKernel, dim3(cuda::grid_size(int64_t{job.tile_count} * job.qkv.kv_heads)),
                dim3(kBackwardThreads), KeysMemory<D>::kBytes, cuda::stream(ctx), job);
 }
 

@@ -34,8 +34,8 @@ class KeyStream {
                                        uint8_t* memory)
       : job_(job),
         rows_(rows),
-        keys_(head_rows(job.qkv, job.all_heads, job.heads + kv_head, D)),
-        values_(head_rows(job.qkv, job.all_heads, job.heads + job.kv_heads + kv_head, D)),
+        keys_(job.qkv.keys(kv_head)),
+        values_(job.qkv.values(kv_head)),
         keys_finite_(job.keys_finite + kv_head * job.tokens),
         memory_(memory),
         next_(rows.begin) {}
@@ -107,19 +107,17 @@ struct Pairs {
   }
   // Pairs of the set that tau and jcut describe, and all visible pairs of rows that are NaN.
   __device__ __forceinline__ PairMask kept(const Scores& rank) const {
-    const bool forced = first_key - rows.begin < job.sink ||
-                        rows.first - (first_key + kBackwardRows - 1) < job.recent;
+    const bool forced = job.rule.forces(first_key, kBackwardRows, rows.begin, rows.first);
     PairMask mask =
         forced ? pairs_where([&](int n, int c) {
-          const bool first = is_forced(key(n, c), rows.begin, query(c), job.sink, job.recent);
-          return is_kept(first ? kForcedScore : rank[0][n][c], key(n, c), row[c / 2].tau,
-                         row[c / 2].jcut);
+          const float score = job.rule.rank(rank[0][n][c], key(n, c), rows.begin, query(c));
+          return is_kept(score, key(n, c), row[c / 2].tau, row[c / 2].jcut);
         })
                : pairs_where([&](int n, int c) {
                    return is_kept(rank[0][n][c], key(n, c), row[c / 2].tau, row[c / 2].jcut);
                  });
-    if (std::isnan(row[0].lse2)) mask |= 0x33333333U;
-    if (std::isnan(row[1].lse2)) mask |= 0xCCCCCCCCU;
+    if (std::isnan(row[0].lse)) mask |= 0x33333333U;
+    if (std::isnan(row[1].lse)) mask |= 0xCCCCCCCCU;
     return mask & visible();
   }
 };
@@ -131,56 +129,22 @@ __device__ __forceinline__ RowStats stats_of(const BackwardJob& job, const Tile&
   return job.stats[head * job.tokens + row];
 }
 
-// Scores of the warp's rows of any head, read from global memory, with a key tile.
-template <int D>
-__device__ __forceinline__ void score_head(Scores& s, const BackwardJob& job, const Tile& rows,
-                                           int head, int32_t first_row, uint32_t keys, int lane) {
-  const HeadRows queries = head_rows(job.qkv, job.all_heads, head, D);
-  const BFloat16* from[2];
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    const int32_t row = first_row + row_in_warp(lane, 0, 2 * i);
-    from[i] = queries.row(row < rows.end ? row : rows.first) + 2 * (lane % 4);
-  }
-#pragma unroll
-  for (int n = 0; n < kBackwardRows / 8; ++n) {
-#pragma unroll
-    for (int c = 0; c < 4; ++c) s[0][n][c] = 0;
-  }
-#pragma unroll 1
-  for (int d = 0; d < D; d += 16) {
-    uint32_t a[4];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      a[i] = *reinterpret_cast<const uint32_t*>(from[i % 2] + d + 8 * (i / 2));
-    }
-#pragma unroll
-    for (int n = 0; n < kBackwardRows / 8; n += 2) {
-      uint32_t b[4];
-      load_b_rows<D>(b, keys, 8 * n, d, lane);
-      cuda::mma_16x8x16(s[0][n], a, b[0], b[1]);
-      cuda::mma_16x8x16(s[0][n + 1], a, b[2], b[3]);
-    }
-  }
-}
-
 // dQ += dS K over one key tile.
 template <int D>
 __device__ __forceinline__ void add_tile(Sums<D>& dqueries, const Pairs& pairs, const KeyTile& tile,
                                          const Scores& s, PairMask kept,
                                          const RowFragments<D, 1>& douts) {
-  const auto stats = [&](int, int c) -> const RowStats& { return pairs.row[c / 2]; };
+  constexpr int kBlocks = 2;  // of dP at once
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const bool any[2] = {any_pair(kept, 2 * half), any_pair(kept, 2 * half + 1)};
-    if (!any[0] && !any[1]) continue;
-    HalfScores dp;
-    score_tile(dp, douts, tile.values, half * kBackwardRows / 2, pairs.lane);
+  for (int first = 0; first < kColumnBlocks; first += kBlocks) {
+    if (!any_pair<kBlocks>(kept, first)) continue;
+    float dp[1][2 * kBlocks][4];
+    score_tile(dp, douts, tile.values, 16 * first, pairs.lane);
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      if (!any[i]) continue;
-      const int block = 2 * half + i;
-      const Weights w = weigh(s, dp, kept, block, pairs.job, stats);
+    for (int block = first; block < first + kBlocks; ++block) {
+      if (!any_pair<1>(kept, block)) continue;
+      const Weights w =
+          weigh(s, dp, kept, block, pairs.job, [&](int, int c) { return pairs.row[c / 2]; });
       if (tile.finite) {
         add_product<D>(dqueries, w.ds, tile.keys, 16 * block, pairs.lane);
       } else {
@@ -196,9 +160,9 @@ template <int D, Sets kSets>
 __global__ void __launch_bounds__(kBackwardThreads, kBackwardBlocks<D, kSets>)
     backward_queries_kernel(const BackwardJob job) {
   using Memory = QueriesMemory<D>;
-  const Tile rows = job.tiles[static_cast<int32_t>(blockIdx.x) / job.heads];
+  const Tile rows = job.tiles[static_cast<int32_t>(blockIdx.x) / job.qkv.heads];
   if (rows.first >= rows.end) return;
-  const int head = static_cast<int>(blockIdx.x) % job.heads;
+  const int head = static_cast<int>(blockIdx.x) % job.qkv.heads;
   const int kv_head = head / job.group;
   uint8_t* memory = cuda::dynamic_shared();
   const int thread = static_cast<int>(threadIdx.x);
@@ -207,12 +171,11 @@ __global__ void __launch_bounds__(kBackwardThreads, kBackwardBlocks<D, kSets>)
   const int32_t first_row = rows.first + warp_row;
 
   const uint32_t passing = cuda::shared_address(memory + Memory::kStage);
-  load_tile<D, kBackwardRows, kBackwardThreads>(passing,
-                                                head_rows(job.qkv, job.all_heads, head, D),
-                                                rows.first, rows.end, thread);
-  load_tile<D, kBackwardRows, kBackwardThreads>(passing + Memory::kTile,
-                                                head_rows(job.dout, job.heads, head, D), rows.first,
+  load_tile<D, kBackwardRows, kBackwardThreads>(passing, job.qkv.queries(head), rows.first,
                                                 rows.end, thread);
+  load_tile<D, kBackwardRows, kBackwardThreads>(passing + Memory::kTile,
+                                                head_rows(job.dout, job.qkv.heads, head, D),
+                                                rows.first, rows.end, thread);
   KeyStream<D> stream(job, rows, kv_head, memory);
   stream.begin();
   const RowStats row[2] = {stats_of(job, rows, head, first_row + row_in_warp(lane, 0, 0)),
@@ -231,31 +194,25 @@ __global__ void __launch_bounds__(kBackwardThreads, kBackwardBlocks<D, kSets>)
     PairMask kept = 0;
     if constexpr (kSets == Sets::Shared) {
       Scores rank;
-#pragma unroll 1
-      for (int h = 0; h < job.group; ++h) {
-        Scores s;
-        score_head<D>(s, job, rows, kv_head * job.group + h, first_row, tile.keys, lane);
-        combine_ranks(rank, s, h == 0, job.rank_by_sum);
-      }
+      group_scores<D>(rank, job.qkv, kv_head, job.rule, first_row, rows.end - 1, tile.keys, 0,
+                      lane);
       kept = pairs.kept(rank);
+      // Read again too: held besides the ranks they would not fit into the registers.
+      queries.load(job.qkv.queries(head), first_row, rows.end - 1, lane);
     }
     Scores s;
-    if constexpr (kSets == Sets::Shared) {
-      score_head<D>(s, job, rows, head, first_row, tile.keys, lane);
-    } else {
-      score_tile(s, queries, tile.keys, 0, lane);
-      kept = pairs.kept(s);
-    }
+    score_tile(s, queries, tile.keys, 0, lane);
+    if constexpr (kSets == Sets::OfHead) kept = pairs.kept(s);
     add_tile<D>(dqueries, pairs, tile, s, kept, douts);
   }
-  store_sums<D>(dqueries, job.dqkv, job.all_heads, head, first_row, rows.end, lane);
+  store_sums<D>(dqueries, job, head, first_row, rows.end, lane);
 }
 
 template <int D, Sets kSets>
 void launch_queries(const BackwardJob& job, Context& ctx) {
   constexpr auto kKernel = &backward_queries_kernel<D, kSets>;
   cuda::allow_shared_memory(kKernel, QueriesMemory<D>::kBytes);
-  cuda::launch(kKernel, dim3(cuda::grid_size(int64_t{job.tile_count} * job.heads)),
+  cuda::launch(kKernel, dim3(cuda::grid_size(int64_t{job.tile_count} * job.qkv.heads)),
                dim3(kBackwardThreads), QueriesMemory<D>::kBytes, cuda::stream(ctx), job);
 }
 

@@ -1,5 +1,3 @@
-#include <numbers>
-
 #include "kernels/attention/cuda/backward.h"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/reduce.cuh"
@@ -56,8 +54,7 @@ __global__ void __launch_bounds__(kThreads) summarize_rows_kernel(const SummaryA
   if (!inside || lane != 0) return;
   if (is_query) {
     const int64_t at = row * a.heads + head;
-    a.stats[head * a.tokens + row] = {a.tau[at], a.jcut[at],
-                                      a.lse[at] * std::numbers::log2e_v<float>, sum};
+    a.stats[head * a.tokens + row] = {a.tau[at], a.jcut[at], a.lse[at], sum};
   } else {
     a.keys_finite[(head - a.heads) * a.tokens + row] = sum == 0.0F ? 1 : 0;
   }

@@ -110,11 +110,11 @@ struct Block {
   const ForwardArgs& args;
   Space<D> space;
   int begin;  // of the document
+  int first;  // row of the warp
   int last;   // row of the block
   int head;
   int warp;
   int lane;
-  int first;  // row of the warp
   RowFragments<D, 1> queries;
   float tau[2], above_tau[2];
   int jcut[2];
@@ -122,6 +122,18 @@ struct Block {
   float moment[2];  // sum of p log2 p, before division
   RowSums visible;
   float out[D / 8][4];
+
+  __device__ __forceinline__ Block(const ForwardArgs& arguments, const Tile& tile, int query_head)
+      : args(arguments),
+        space{cuda::dynamic_shared()},
+        begin(tile.begin),
+        head(query_head),
+        warp(static_cast<int>(threadIdx.x) / cuda::kWarp),
+        lane(static_cast<int>(threadIdx.x) % cuda::kWarp) {
+    const int rows = tile.end - tile.first;
+    first = tile.first + 16 * warp;
+    last = tile.first + (rows < kForwardRows ? rows : kForwardRows) - 1;
+  }
 
   __device__ __forceinline__ int row(int i) const { return first + lane / 4 + 8 * i; }
   __device__ __forceinline__ int kv_head() const { return head / args.qkv.group(); }
@@ -425,16 +437,7 @@ template <int D, bool Shared, bool Diagnose>
 __global__ void __launch_bounds__(kThreads, 2) forward_kernel(const ForwardArgs args) {
   const Tile tile = args.tiles[static_cast<int>(blockIdx.x) / args.qkv.heads];
   if (tile.first >= tile.end) return;
-  const int rows = tile.end - tile.first < kForwardRows ? tile.end - tile.first : kForwardRows;
-  const int warp = static_cast<int>(threadIdx.x) / cuda::kWarp;
-  Block<D, Shared, Diagnose> block{args,
-                                   {cuda::dynamic_shared()},
-                                   tile.begin,
-                                   tile.first + rows - 1,
-                                   static_cast<int>(blockIdx.x) % args.qkv.heads,
-                                   warp,
-                                   static_cast<int>(threadIdx.x) % cuda::kWarp,
-                                   tile.first + 16 * warp};
+  Block<D, Shared, Diagnose> block(args, tile, static_cast<int>(blockIdx.x) % args.qkv.heads);
   block.start();
   block.run();
   block.write();

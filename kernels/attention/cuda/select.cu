@@ -107,16 +107,28 @@ struct Block {
   const SelectArgs& args;
   Space<D, M> space;
   int begin;  // of the document
+  int first;  // row of the warp
   int last;   // row of the block
   int set;    // query head, or KV head where sets are shared
   int warp;
   int lane;
-  int first;       // row of the warp
-  bool searching;  // a row of the warp is not done
+  bool searching = false;  // a row of the warp is not done
   RowFragments<D, M> queries;
 
   static constexpr int kWarpRows = 16 * M;
   static constexpr int kSlots = 2 * M;  // rows a thread has scores of
+
+  __device__ __forceinline__ Block(const SelectArgs& arguments, const Tile& tile, int which)
+      : args(arguments),
+        space{cuda::dynamic_shared()},
+        begin(tile.begin),
+        set(which),
+        warp(static_cast<int>(threadIdx.x) / cuda::kWarp),
+        lane(static_cast<int>(threadIdx.x) % cuda::kWarp) {
+    const int rows = tile.end - tile.first;
+    first = tile.first + warp * kWarpRows;
+    last = tile.first + (rows < 4 * kWarpRows ? rows : 4 * kWarpRows) - 1;
+  }
 
   __device__ __forceinline__ int kv_head() const { return Shared ? set : set / args.qkv.group(); }
   /// Of slot i, among the block's rows.
@@ -456,10 +468,11 @@ __device__ __forceinline__ void write(const Block<D, M, Shared>& block, const Ro
 }
 
 // True for all threads if it is for one warp.
-template <class Space>
-__device__ __forceinline__ bool any_warp(const Space& space, bool mine, int warp, int lane) {
+template <class Block>
+__device__ __forceinline__ bool any_warp(const Block& block, bool mine) {
+  const auto& space = block.space;
   const bool in_warp = __any_sync(cuda::kAllLanes, mine);
-  if (lane == 0) space.vote(warp) = in_warp ? 1 : 0;
+  if (block.lane == 0) space.vote(block.warp) = in_warp ? 1 : 0;
   __syncthreads();
   const bool any = (space.vote(0) | space.vote(1) | space.vote(2) | space.vote(3)) != 0;
   __syncthreads();
@@ -473,19 +486,8 @@ __global__ void __launch_bounds__(kThreads, 2) select_kernel(const SelectArgs ar
   const int sets = Shared ? args.qkv.kv_heads : args.qkv.heads;
   const Tile tile = args.tiles[static_cast<int>(blockIdx.x) / sets];
   if (tile.first >= tile.end) return;
-  const int warp = static_cast<int>(threadIdx.x) / cuda::kWarp;
-  const int lane = static_cast<int>(threadIdx.x) % cuda::kWarp;
-  const int rows = tile.end - tile.first < 64 * M ? tile.end - tile.first : 64 * M;
-  ThisBlock block{args,
-                  {cuda::dynamic_shared()},
-                  tile.begin,
-                  tile.first + rows - 1,
-                  static_cast<int>(blockIdx.x) % sets,
-                  warp,
-                  lane,
-                  tile.first + warp * kWarpRows,
-                  false,
-                  {}};
+  ThisBlock block(args, tile, static_cast<int>(blockIdx.x) % sets);
+  const int lane = block.lane;
   RowSearch search;
   const int row = block.first + lane;
   const bool owns = lane < kWarpRows && row <= block.last;
@@ -493,21 +495,21 @@ __global__ void __launch_bounds__(kThreads, 2) select_kernel(const SelectArgs ar
   search.start(row, tile.begin, owns ? static_cast<int>(args.budget(visible)) : visible,
                args.tuning);
   bool open = search.phase != Phase::Done;
-  if (any_warp(block.space, open, warp, lane)) {
+  if (any_warp(block, open)) {
     if constexpr (!Shared) {
       block.queries.load(args.qkv.queries(block.set), block.first, block.last, lane);
     }
     block.searching = __any_sync(cuda::kAllLanes, open);
     const int most = (block.last - tile.begin + 1) / kLeastSample;
     const int step = most < args.tuning.sample_step ? most : args.tuning.sample_step;
-    if (step >= 2 && any_warp(block.space, search.phase == Phase::Values, warp, lane)) {
+    if (step >= 2 && any_warp(block, search.phase == Phase::Values)) {
       guess(block, search, step);
     }
   }
-  while (any_warp(block.space, open, warp, lane)) {
+  while (any_warp(block, open)) {
     prepare(block, search);
     const bool general = search.phase == Phase::Collect || search.phase == Phase::Indices;
-    if (any_warp(block.space, general, warp, lane)) {
+    if (any_warp(block, general)) {
       block.template run<Pass::General>(1);
     } else {
       block.template run<Pass::Histogram>(1);

@@ -4,9 +4,13 @@
 /// same registers, rounded to bf16, are the first operand of the products with the tile's rows: P
 /// and dS never leave them.
 
+#include <numbers>
+
 #include "kernels/attention/cuda/backward.h"
+#include "kernels/attention/cuda/ranking.cuh"
 #include "kernels/attention/cuda/score_tile.cuh"
 #include "kernels/attention/cuda/tile_load.cuh"
+#include "kernels/attention/cuda/tiles.h"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/vector.cuh"
@@ -14,7 +18,22 @@
 namespace pivot::attention {
 
 inline constexpr int kWarpRows = 16;
+inline constexpr float kLog2E = std::numbers::log2e_v<float>;
 inline constexpr int kBackwardThreads = kBackwardRows / kWarpRows * cuda::kWarp;
+
+struct BackwardJob {
+  QkvView qkv;
+  const BFloat16* dout;        // (T, H, D)
+  BFloat16* dqkv;              // (T, H + 2 G, D)
+  const RowStats* stats;       // (H, T)
+  const uint8_t* keys_finite;  // (G, T): 1 where all of a key is finite
+  const Tile* tiles;           // (tile_count), last rows first
+  int32_t tile_count;
+  int64_t tokens;
+  int group;  // H / G
+  float scale;
+  RankRule rule;
+};
 
 /// Blocks that share a multiprocessor: two of at most 255 registers a thread where the sums take up
 /// to 128 of them or ranks are held besides, else three of 168.
@@ -23,15 +42,14 @@ inline constexpr int kBackwardBlocks = D == 128 || kSets == Sets::Shared ? 2 : 3
 
 /// Scores of a warp's rows with the columns of a tile.
 using Scores = float[1][kBackwardRows / 8][4];
-/// Of half of the columns; dP is computed for 32 of them at a time.
-using HalfScores = float[1][kBackwardRows / 16][4];
 /// (16, D) sums of a warp: sums[n] are channels 8 n .. 8 n + 7, laid out as scores.
 template <int D>
 using Sums = float[D / 8][4];
 
-/// A set of the lane's pairs: bit 4 n + c is the pair of s[0][n][c]. Column block b, 16 columns, has
-/// bits 8 b .. 8 b + 7.
+/// A set of the lane's pairs: bit 4 n + c is the pair of s[0][n][c]. Column block b, 16 columns,
+/// has bits 8 b .. 8 b + 7.
 using PairMask = uint32_t;
+inline constexpr int kColumnBlocks = kBackwardRows / 16;
 
 template <class Predicate>
 __device__ __forceinline__ PairMask pairs_where(Predicate holds) {
@@ -43,9 +61,11 @@ __device__ __forceinline__ PairMask pairs_where(Predicate holds) {
   }
   return mask;
 }
-/// True if a lane of the warp has a pair in the column block.
+/// True if a lane of the warp has a pair in the column blocks [block, block + Count).
+template <int Count>
 __device__ __forceinline__ bool any_pair(PairMask mask, int block) {
-  return __any_sync(cuda::kAllLanes, (mask >> (8 * block) & 0xFFU) != 0) != 0;
+  constexpr PairMask kBits = (1U << (8 * Count)) - 1;
+  return __any_sync(cuda::kAllLanes, (mask & kBits << (8 * block)) != 0) != 0;
 }
 
 /// First operands of 16 rows and the 16 columns of a block.
@@ -55,9 +75,11 @@ struct Weights {
 };
 
 /// p = exp(scale s - lse) and scale * dS of the kept pairs, 0 elsewhere (whatever s and dP are
-/// there). `stats(n, c)` gives the RowStats of the pair's query.
-template <class StatsOf>
-__device__ __forceinline__ Weights weigh(const Scores& s, const HalfScores& dp, PairMask kept,
+/// there). dp holds the last N of the column tiles up to the block's. `stats(n, c)` gives the
+/// RowStats of the pair's query. The product is rounded before the difference, as where lse was
+/// made: a row's only large score then has p = 1, however large.
+template <int N, class StatsOf>
+__device__ __forceinline__ Weights weigh(const Scores& s, const float (&dp)[1][N][4], PairMask kept,
                                          int block, const BackwardJob& job, StatsOf stats) {
   Weights w;
 #pragma unroll
@@ -68,9 +90,10 @@ __device__ __forceinline__ Weights weigh(const Scores& s, const HalfScores& dp, 
 #pragma unroll
     for (int c = 0; c < 4; ++c) {
       const bool keep = (kept >> (4 * n + c) & 1U) != 0;
-      const RowStats& row = stats(n, c);
-      const float weight = cuda::exp2_fast(fmaf(s[0][n][c], job.scale2, -row.lse2));
-      const float change = job.scale * weight * (dp[0][n % (kBackwardRows / 16)][c] - row.delta);
+      const RowStats row = stats(n, c);
+      const float exponent = __fmul_rn(s[0][n][c], job.scale) - row.lse;
+      const float weight = cuda::exp2_fast(exponent * kLog2E);
+      const float change = job.scale * weight * (dp[0][n % N][c] - row.delta);
       p[c] = keep ? weight : 0.0F;
       ds[c] = keep ? change : 0.0F;
     }
@@ -127,31 +150,20 @@ __device__ __forceinline__ void add_kept_products(Sums<D>& sums, const uint32_t 
   }
 }
 
-/// Writes the sums of rows [first, first + 16) that lie below `end`, as bf16, to one head's rows.
+/// Writes the sums of rows [first, first + 16) that lie below `end`, as bf16, to dqkv[., middle,
+/// .].
 template <int D>
-__device__ __forceinline__ void store_sums(const Sums<D>& sums, BFloat16* tensor, int heads,
-                                           int head, int32_t first, int32_t end, int lane) {
+__device__ __forceinline__ void store_sums(const Sums<D>& sums, const BackwardJob& job, int middle,
+                                           int32_t first, int32_t end, int lane) {
+  const int heads = job.qkv.heads + 2 * job.qkv.kv_heads;
 #pragma unroll
   for (int c = 0; c < 4; c += 2) {
     const int32_t row = first + row_in_warp(lane, 0, c);
     if (row >= end) continue;
-    BFloat16* to = tensor + (int64_t{row} * heads + head) * D + 2 * (lane % 4);
+    BFloat16* to = job.dqkv + (int64_t{row} * heads + middle) * D + 2 * (lane % 4);
 #pragma unroll
     for (int n = 0; n < D / 8; ++n) {
       *reinterpret_cast<uint32_t*>(to + 8 * n) = cuda::pack_bf16(sums[n][c], sums[n][c + 1]);
-    }
-  }
-}
-
-/// rank = the group's ranking score after one more head's scores, in ascending order of heads.
-__device__ __forceinline__ void combine_ranks(Scores& rank, const Scores& s, bool first,
-                                              bool by_sum) {
-#pragma unroll
-  for (int n = 0; n < kBackwardRows / 8; ++n) {
-#pragma unroll
-    for (int c = 0; c < 4; ++c) {
-      const float more = by_sum ? rank[0][n][c] + s[0][n][c] : fmaxf(rank[0][n][c], s[0][n][c]);
-      rank[0][n][c] = first ? s[0][n][c] : more;
     }
   }
 }

@@ -1,7 +1,5 @@
-#include <numbers>
-
-#include "kernels/attention/cuda/backward.h"
 #include "kernels/attention/cuda/paths.h"
+#include "kernels/attention/cuda/tile_backward.cuh"
 
 namespace pivot::attention {
 
@@ -16,7 +14,7 @@ void tiled_backward(const AttentionBackward& a, Context& ctx) {
   const Tensor stats = ctx.scratch.tensor(DType::F32, {a.heads, tokens, 4});
   const Tensor keys_finite = ctx.scratch.tensor(DType::U8, {a.kv_heads, tokens});
   const Tensor tiles = list_tiles(a.doc_offsets, tokens, kBackwardRows, ctx);
-  const BackwardJob job{.qkv = a.qkv.as<BFloat16>(),
+  const BackwardJob job{.qkv = qkv_view(a),
                         .dout = a.dout.as<BFloat16>(),
                         .dqkv = a.dqkv.as<BFloat16>(),
                         .stats = reinterpret_cast<const RowStats*>(stats.as<float>()),
@@ -24,18 +22,10 @@ void tiled_backward(const AttentionBackward& a, Context& ctx) {
                         .tiles = reinterpret_cast<const Tile*>(tiles.as<int32_t>()),
                         .tile_count = static_cast<int32_t>(tiles.dim(0)),
                         .tokens = tokens,
-                        .heads = a.heads,
-                        .kv_heads = a.kv_heads,
                         .group = a.heads / a.kv_heads,
-                        .all_heads = a.heads + 2 * a.kv_heads,
                         .scale = a.scale,
-                        .scale2 = a.scale * std::numbers::log2e_v<float>,
-                        .sink = a.policy.sink,
-                        .recent = a.policy.recent,
-                        .rank_by_sum = a.policy.group == SelectionGroup::Sum};
-  const bool shared =
-      a.policy.group != SelectionGroup::Head && job.group > 1 && !a.policy.dense();
-  const Sets sets = shared ? Sets::Shared : Sets::OfHead;
+                        .rule = rank_rule(a.policy)};
+  const Sets sets = shares_sets(a) ? Sets::Shared : Sets::OfHead;
   summarize_rows(a, reinterpret_cast<RowStats*>(stats.as<float>()), keys_finite.as<uint8_t>(), ctx);
   backward_keys(job, width, sets, ctx);
   backward_queries(job, width, sets, ctx);

@@ -1,5 +1,6 @@
 #include "kernels/attention/cuda/backward.h"
 #include "kernels/attention/cuda/paths.h"
+#include "kernels/attention/cuda/tiles.h"
 
 namespace pivot::attention {
 

@@ -42,8 +42,7 @@ struct AttentionInputs {
   }
 };
 
-/// Where a kernel rounds besides fp32 arithmetic. bfloat16 has 8 significant bits: half an ulp is
-/// 2^-8 relative, at most.
+/// Where a kernel rounds besides fp32 arithmetic. bfloat16 has 8 significant bits: 2^-8 relative.
 struct AttentionPrecision {
   double weights = 0;      // P and dS before their matrix products
   bool score_bits = true;  // scores have the bits of docs/semantics.md; else only their bound
