@@ -21,11 +21,11 @@ struct MatmulForwardRef {
                            {"empty", {.n = 0, .i = 8, .o = 4}}});
   }
   static std::vector<Operand> operands(const OpCase& c) {
-    return {{"y", Role::Out, {c.dims.n, c.dims.o}},
-            {"x", Role::In, {c.dims.n, c.dims.i}},
-            {"w", Role::In, {c.dims.o, c.dims.i}},
-            {"bias", Role::In, {c.dims.o}},
-            {"residual", Role::In, {c.dims.n, c.dims.o}}};
+    return {{"y", Role::Out, {c.dims.n, c.dims.o}, c.real},
+            {"x", Role::In, {c.dims.n, c.dims.i}, c.real},
+            {"w", Role::In, {c.dims.o, c.dims.i}, c.real},
+            {"bias", Role::In, {c.dims.o}, c.real},
+            {"residual", Role::In, {c.dims.n, c.dims.o}, c.real}};
   }
   static void adjust(const OpCase&, ValueMap<double>&) {}
 
@@ -62,9 +62,12 @@ struct MatmulBackwardRef {
 
   static std::vector<OpCase> cases() { return Forward::cases(); }
   static std::vector<Operand> operands(const OpCase& c) {
-    return {{"dx", Role::Out, {c.dims.n, c.dims.i}}, {"dw", Role::InOut, {c.dims.o, c.dims.i}},
-            {"dbias", Role::InOut, {c.dims.o}},      {"dy", Role::In, {c.dims.n, c.dims.o}},
-            {"x", Role::In, {c.dims.n, c.dims.i}},   {"w", Role::In, {c.dims.o, c.dims.i}}};
+    return {{"dx", Role::Out, {c.dims.n, c.dims.i}, c.real},
+            {"dw", Role::InOut, {c.dims.o, c.dims.i}},
+            {"dbias", Role::InOut, {c.dims.o}},
+            {"dy", Role::In, {c.dims.n, c.dims.o}, c.real},
+            {"x", Role::In, {c.dims.n, c.dims.i}, c.real},
+            {"w", Role::In, {c.dims.o, c.dims.i}, c.real}};
   }
   static void adjust(const OpCase& c, ValueMap<double>& t) {
     t["bias"].resize(static_cast<size_t>(c.dims.o));

@@ -1,9 +1,10 @@
 #pragma once
 /// Whether and how a step's update is applied, decided where the gradients are: a step needs no
 /// answer from the host.
-///   loss = sum losses / targets;   norm = sqrt(norm_squared)
+/// Gradients are those of the sum of the losses; the number of targets is divided by here.
+///   loss = sum losses / targets;   norm = sqrt(norm_squared) / targets
 ///   apply = loss and norm are finite and loss <= limit
-///   grad_scale = grad_clip / norm if grad_clip > 0 and norm > grad_clip, else 1
+///   grad_scale = (grad_clip / norm if grad_clip > 0 and norm > grad_clip, else 1) / targets
 /// The sum is in double, in a fixed order; loss and norm are rounded to fp32 before they decide.
 
 #include "kernels/op.h"

@@ -33,7 +33,7 @@ struct UpdateGateRef {
   /// Losses are not negative; the limit is infinite, or 1 where all losses are 4.
   static void adjust(const OpCase& c, ValueMap<double>& t) {
     constexpr double kInfinity = std::numeric_limits<double>::infinity();
-    const double squared[] = {0.25, 9, std::nan(""), kInfinity, 1};
+    const double squared[] = {2.25, 81, std::nan(""), kInfinity, 1};
     const int64_t kind = std::min<int64_t>(c.dims.p, 4);
     for (double& loss : t["losses"]) loss = kind == 4 ? 4 : std::abs(loss);
     t["norm_squared"] = {squared[kind]};
@@ -46,9 +46,10 @@ struct UpdateGateRef {
     double total = 0;
     for (const S& loss : t["losses"]) total += number(loss);
     const double loss = total / number(t["limits"][0]);
-    const double norm = std::sqrt(number(t["norm_squared"][0]));
+    const double norm = std::sqrt(number(t["norm_squared"][0])) / number(t["limits"][0]);
     const bool apply = std::isfinite(loss) && std::isfinite(norm) && loss <= number(t["limits"][1]);
-    t["scalars"][3] = norm > kGradClip ? rounded<S>(kGradClip / norm) : S(1);
+    const double factor = norm > kGradClip ? kGradClip / norm : 1;
+    t["scalars"][3] = rounded<S>(factor / number(t["limits"][0]));
     t["scalars"][4] = S(apply ? 1 : 0);
     t["result"] = {rounded<S>(loss), rounded<S>(norm), t["scalars"][4]};
   }

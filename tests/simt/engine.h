@@ -85,5 +85,6 @@ void wait_for_copies(int groups_still_under_way);
 
 /// Ends the grid with a Fault that names the running thread and the place.
 [[noreturn]] void fault(const char* what, Place place);
+[[noreturn]] void fault(const char* what, const char* file, unsigned line);
 
 }  // namespace pivot::simt
