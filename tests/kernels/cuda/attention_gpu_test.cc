@@ -153,8 +153,11 @@ TEST_CASE("tiled: two runs, statistics or not, k >= n and dense are the same bit
 TEST_CASE("tiled: packed documents equal separate ones bit for bit") {
   for (const char* policy : {"dense", "topk:4%", "topk:k=30,group=sum"}) {
     INFO(policy);
-    const AttentionCase packed{
-        {sized(450, 45), 1, sized(1650, 66), 33, sized(2048, 4)}, sized(4, 2), sized(2, 1), 64, policy};
+    const AttentionCase packed{{sized(450, 45), 1, sized(1650, 66), 33, sized(2048, 4)},
+                               sized(4, 2),
+                               sized(2, 1),
+                               64,
+                               policy};
     const AttentionInputs in = inputs_of(packed);
     const AttentionRun all = run_tiled(in);
     const ref::AttentionProblem& p = in.problem;
