@@ -34,6 +34,7 @@ struct ForwardArgs {
   float* entropy;
   int32_t* nan_rows;
   RankRule rule;
+  float scale;
   float scale_log2;  // scale / ln 2
 };
 
@@ -213,16 +214,23 @@ struct Block {
       const float before = visible.max[i];
       const float max = cuda::max_nan(before, top[i]);
       const float shift = max == -kInfinity ? 0 : max * args.scale_log2;
-      visible.sum[i] *= cuda::exp2_fast(fmaf(before, args.scale_log2, -shift));
+      visible.sum[i] *= cuda::exp2_fast(exponent(before, shift));
       visible.max[i] = max;
 #pragma unroll
       for (int n = 0; n < kKeyGroups; ++n) {
 #pragma unroll
         for (int c = 2 * i; c < 2 * i + 2; ++c) {
-          visible.sum[i] += cuda::exp2_fast(fmaf(s[0][n][c], args.scale_log2, -shift));
+          visible.sum[i] += cuda::exp2_fast(exponent(s[0][n][c], shift));
         }
       }
     }
+  }
+
+  // log2 of exp(scale (score - max)), shift = scale_log2 max. The product is rounded as that of the
+  // maximum was, or scores of 10^10 would differ from themselves; lse and the backward pass round
+  // scale * score for the same reason.
+  __device__ __forceinline__ float exponent(float score, float shift) const {
+    return __fmul_rn(score, args.scale_log2) - shift;
   }
 
   // From scores to weights exp2(scale_log2 (s - max)); false if no row of the warp keeps a key.
@@ -242,7 +250,7 @@ struct Block {
       const float before = kept.max[i];
       const float max = cuda::max_nan(before, top[i]);
       const float shift = max == -kInfinity ? 0 : max * args.scale_log2;
-      const float drop = fmaf(before, args.scale_log2, -shift);
+      const float drop = exponent(before, shift);
       fade[i] = cuda::exp2_fast(drop);
       moved = moved || max != before;
       kept.max[i] = max;
@@ -254,7 +262,7 @@ struct Block {
       for (int n = 0; n < kKeyGroups; ++n) {
 #pragma unroll
         for (int c = 2 * i; c < 2 * i + 2; ++c) {
-          const float x = fmaf(s[0][n][c], args.scale_log2, -shift);
+          const float x = exponent(s[0][n][c], shift);
           const float p = cuda::exp2_fast(x);
           kept.sum[i] += p;
           if constexpr (Diagnose) moment[i] += p > 0 ? p * x : 0.0F;
@@ -399,7 +407,7 @@ struct Block {
       const bool undefined = !(sum > 0);
       const float nan = std::numeric_limits<float>::quiet_NaN();
       const float divide = undefined ? nan : 1 / sum;
-      const float lse = undefined ? nan : fmaf(kept.max[i] * args.scale_log2, kLn2, logf(sum));
+      const float lse = undefined ? nan : __fmul_rn(kept.max[i], args.scale) + logf(sum);
       const bool writes = row(i) <= last;
       const int64_t at = int64_t{row(i)} * args.qkv.heads + head;
       if constexpr (Diagnose) {
@@ -410,7 +418,7 @@ struct Block {
           if (args.lse_visible != nullptr) {
             args.lse_visible[at] = keeps_all || undefined
                                        ? lse
-                                       : fmaf(visible.max[i] * args.scale_log2, kLn2, logf(all));
+                                       : __fmul_rn(visible.max[i], args.scale) + logf(all);
           }
           if (args.entropy != nullptr) args.entropy[at] = logf(sum) * (divide * sum) - mean * kLn2;
         }
@@ -490,6 +498,7 @@ void masked_forward(const AttentionForward& a, Context& ctx) {
                             pointer_or_null<float>(a.entropy),
                             pointer_or_null<int32_t>(a.nan_rows),
                             rank_rule(a.policy),
+                            a.scale,
                             a.scale * kLog2E};
   const bool shared = shares_sets(a);
   width == 64 ? launch<64>(args, shared, tiles.dim(0), ctx)
