@@ -5,9 +5,12 @@
 /// generated:
 ///   kName                              the op's name
 ///   cases()                            shapes and kinds of values to test
-///   operands(case)                     the op's tensors with role and shape
+///   operands(case)                     the op's tensors with role, shape and type; case.real is
+///                                      that of activations and weights
 ///   adjust(case, values)               overwrites random inputs that have to fit together
 ///   run<S>(case, values)               the formula, in loops; S is double or Enclosed
+///   args(case, tensors)                the op's arguments, where its CUDA twin is also tested
+///                                      emulated
 ///   call(case, tensors, ctx)           the op itself
 /// An operand called "d" + NAME is the gradient of NAME: the finite-difference tests rely on it.
 
@@ -42,6 +45,7 @@ struct OpCase {
   std::string name;
   Dims dims;
   Values values = Values::Normal;
+  DType real = DType::F32;  // of activations and weights: operands() gives it to them
 };
 
 /// Every shape with normal values; the first also with large and with equal ones.

@@ -6,6 +6,8 @@
 #include <bit>
 #include <cstdint>
 
+#include "src/base/platform.h"
+
 namespace pivot {
 
 /// e^x, at most 2 ulp from the exact value; exp(-inf) = 0, exp(inf) = inf, NaN stays NaN, results
@@ -45,7 +47,7 @@ struct SinCos {
 
 /// Sine and cosine to about 1e-16 for |x| <= 2^20; rounded to float they are the correctly rounded
 /// values but for about one in 10^8.
-inline SinCos vec_sincos(double x) {
+PIVOT_HD inline SinCos vec_sincos(double x) {
   constexpr double kTwoOverPi = 0x1.45f306dc9c883p-1;
   // pi / 2 in pieces of 33 bits: n * piece is exact.
   constexpr double kHalfPi1 = 0x1.921fb544p+0;

@@ -213,8 +213,8 @@ def page(s, versions, command):
              "Pivot beside PyTorch on the same machine, in interleaved rounds of one script.", "",
              f"    {command}", "",
              f"{versions['processor']}, {versions['threads']} threads; measured peaks: "
-             f"{versions['peak_sgemm_gflop_per_s']:.0f} GFLOP/s sgemm, "
-             f"{versions['peak_read_gb_per_s']:.1f} GB/s read. Pivot {versions['version']} "
+             f"{versions['peak_gflop_per_s']:.0f} GFLOP/s sgemm, "
+             f"{versions['peak_gb_per_s']:.1f} GB/s read. Pivot {versions['version']} "
              f"({versions['commit']}, {versions['compiler']}), PyTorch {versions['pytorch']}, "
              f"Python {versions['python']}, {versions['date']}. fp32 everywhere. Attention: 8 heads, "
              "d = 64, one document. Training: 6 layers x 256, 4 heads, FFN 688, vocabulary 4096, "

@@ -30,6 +30,7 @@ MAY = {
     "train": CHECKPOINTS + DATA,
     "src/decode": DECODE,
     "src/eval": DECODE + DATA,
+    "src/study": MODEL + DATA,
     "src/report": LOW,
     "src/cli": EVERYTHING,
     "tests": EVERYTHING + ["tests"],

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# From a fresh Debian 12/13 or Ubuntu 24.04 to a trained, evaluated sparse model and a report, on the CPU.
+# From a fresh Debian 12/13 or Ubuntu 24.04 to a trained, evaluated sparse model and a report: on an NVIDIA GPU
+# where there is one with the CUDA toolkit, else on the CPU.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/packages.sh
 . scripts/lib/json.sh
+. scripts/lib/gpu.sh
 . scripts/lib/dictionaries.sh
 . scripts/lib/steps.sh
 
@@ -12,7 +14,8 @@ usage() {
 usage: scripts/quickstart.sh [options] [key=value ...]
 
 Installs packages, builds build/pivot, trains a small model with Top-k attention on real text and generated
-retrieval tasks, evaluates it and writes runs/quickstart/report.html. About 8 minutes on 2 cores.
+retrieval tasks, evaluates it and writes runs/quickstart/report.html. About 8 minutes on 2 cores; on a GPU the same
+minutes train a larger model on longer contexts.
 Run it again after an interruption: finished steps are kept, training goes on where it was.
 
   --text PATH     your own text: a file, directory or glob (.txt, .md, .jsonl; plain, .gz or .zst)
@@ -23,11 +26,12 @@ Run it again after an interruption: finished steps are kept, training goes on wh
   --no-install    install no packages
   --no-build      take build/pivot as it is
   --threads N     CPU threads (default: all)
+  --device NAME   cpu, cuda or auto (default: auto)
   key=value       any option of the training config, e.g. attention.spec=topk:1% (see --help of pivot train)
 END
 }
 
-text='' seed=1 limit=240s out=runs/quickstart fresh=no install=yes build=yes threads=0
+device=auto text='' seed=1 limit=240s out=runs/quickstart fresh=no install=yes build=yes threads=0
 overrides=()
 need() { [ $# -ge 2 ] && [ -n "$2" ] || fail "$1 needs a value" "scripts/quickstart.sh --help lists the options"; }
 while [ $# -gt 0 ]; do
@@ -37,6 +41,7 @@ while [ $# -gt 0 ]; do
     --time) need "$@"; limit=$2; shift ;;
     --out) need "$@"; out=${2%/}; shift ;;
     --threads) need "$@"; threads=$2; shift ;;
+    --device) need "$@"; device=$2; shift ;;
     --fresh) fresh=yes ;;
     --no-install) install=no ;;
     --no-build) build=no ;;
@@ -50,6 +55,18 @@ case "$seed" in '' | *[!0-9]*) fail "--seed $seed: must be a whole number" ;; es
 case "$limit" in *[0-9]s | *[0-9]m | *[0-9]h) ;; *) fail "--time $limit: write it as 240s or 4m" ;; esac
 [ -z "$text" ] || compgen -G "$text" >/dev/null || fail "--text $text: there is no such file" "give a file, directory or glob"
 
+case "$device" in
+  auto) if find_gpu; then device=cuda; else device=cpu; fi ;;
+  cuda) find_gpu || fail "--device cuda: $NO_GPU" "leave --device out to take the CPU" ;;
+  cpu) ;;
+  *) fail "--device $device: cpu, cuda or auto" ;;
+esac
+if [ "$device" = cuda ]; then
+  config=configs/quickstart-gpu.toml context=2048
+else
+  config=configs/quickstart.toml context=512
+fi
+
 pivot=build/pivot
 data=$out/data
 trap 'on_interrupt' INT TERM
@@ -57,7 +74,7 @@ trap 'on_interrupt' INT TERM
 # What this run was made with: another text or seed must not be mixed into it.
 claim_directory() {
   local settings
-  settings="text=${text:-dictionaries} seed=$seed time=$limit ${overrides[*]-}"
+  settings="text=${text:-dictionaries} seed=$seed time=$limit device=$device ${overrides[*]-}"
   [ "$fresh" = no ] || remove_run "$out"
   mkdir -p "$out" || fail "$out cannot be created" "choose another directory with --out"
   if [ -e "$out/quickstart.settings" ] && [ "$(cat "$out/quickstart.settings")" != "$settings" ]; then
@@ -83,6 +100,10 @@ build_step() {
   local log=$out/build.log options=()
   # A build directory that exists keeps its settings (tests, CUDA, compiler).
   [ -e build/CMakeCache.txt ] || options+=(-G Ninja -DCMAKE_BUILD_TYPE=Release -DPIVOT_TESTS=OFF)
+  if [ "$device" = cuda ]; then
+    scripts/cuda_headers.sh || say "without cuDNN's headers dense attention runs in Pivot's own kernels"
+    options+=(-DPIVOT_CUDA=ON "-DPIVOT_CUDA_ARCHS=$GPU_ARCH" "-DCMAKE_CUDA_COMPILER=$NVCC" "-DCUDAToolkit_ROOT=${NVCC%/bin/nvcc}")
+  fi
   if ! cmake -S . -B build "${options[@]}" >"$log" 2>&1; then
     tail -n 20 "$log" >&2
     fail "CMake stopped; $log has it all" "a broken build directory is repaired by: rm -r build"
@@ -136,8 +157,8 @@ data_step() {
   # last 32 of them among noise in a text as long as the context.
   synth near --task mqar --pairs-min 2 --pairs 3 --queries 8 --length 0 --count 60000
   synth many --task mqar --pairs-min 4 --pairs 32 --length 0 --count 8000
-  synth far --task recall --pairs-min 4 --pairs 32 --queries 32 --length 512 --count 1500
-  synth lookup --task recall --pairs 32 --queries 32 --length 512 --count 1 --validation-count 64
+  synth far --task recall --pairs-min 4 --pairs 32 --queries 32 --length "$context" --count 1500
+  synth lookup --task recall --pairs 32 --queries 32 --length "$context" --count 1 --validation-count 64
 }
 
 train_step() {
@@ -145,7 +166,7 @@ train_step() {
     say "trained already (--fresh starts over)"
     return 0
   fi
-  local sources=(output="$out" seed="$seed" time="$limit" threads="$threads")
+  local sources=(output="$out" seed="$seed" time="$limit" threads="$threads" device="$device")
   if [ "$tokenizer" = bytes ]; then
     sources+=("data.train=$data/near/train@50,$data/many/train@25,$data/far/train@25"
       "data.validation=$data/lookup/validation" sample.every=0)
@@ -153,7 +174,7 @@ train_step() {
     sources+=("data.train=$data/text/train@25,$data/near/train@45,$data/many/train@15,$data/far/train@15"
       "data.validation=$data/text/validation")
   fi
-  "$pivot" train configs/quickstart.toml "${sources[@]}" "${overrides[@]}"
+  "$pivot" train "$config" "${sources[@]}" "${overrides[@]}"
   touch "$out/trained"
 }
 
@@ -165,11 +186,11 @@ eval_step() {
   done
   [ -e "$out/eval/retrieval.json" ] && [ "$out/eval/retrieval.json" -nt "$out/trained" ] ||
     "$pivot" eval --model "$out" --data "$data/lookup/validation" --mode decode --name retrieval \
-      --threads "$threads" "${specs[@]}"
+      --threads "$threads" --device "$device" "${specs[@]}"
   [ "$tokenizer" = bytes ] && return 0
   [ -e "$out/eval/text.json" ] && [ "$out/eval/text.json" -nt "$out/trained" ] ||
     "$pivot" eval --model "$out" --data "$data/text/validation" --name text --attn "$trained" \
-      --attn dense --threads "$threads"
+      --attn dense --threads "$threads" --device "$device"
 }
 
 # The spec that training ended with, as the run's own configuration has it.
@@ -181,7 +202,7 @@ trained_attention() {
 sample_step() {
   [ "$tokenizer" != bytes ] || return 0
   "$pivot" sample --model "$out" --prompt "A computer is" --tokens 100 --temperature 0.7 --top-p 0.95 \
-    --seed "$seed" --echo --threads "$threads" --json "$out/sample.json"
+    --seed "$seed" --echo --threads "$threads" --device "$device" --json "$out/sample.json"
 }
 
 summary_step() {

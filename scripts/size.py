@@ -11,7 +11,7 @@ SAMPLES_BYTES = 300 * 1024
 CORPUS_BYTES = 50 * 1024
 SOURCES = (".h", ".cc", ".cu", ".cuh", ".py", ".sh")
 ARTEFACTS = (".h5", ".hdf5", ".safetensors", ".gguf", ".pt", ".bin")
-MODULES = ("src/base", "src/core", "src/model", "src/decode", "src/eval", "src/report", "src/cli",
+MODULES = ("src/base", "src/core", "src/model", "src/decode", "src/eval", "src/study", "src/report", "src/cli",
            "kernels", "data", "checkpoints", "train", "scripts", "tests")
 
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include <fmt/core.h>
 
@@ -15,24 +16,31 @@ double value_of(const std::map<std::string, double>& values, const char* key) {
 
 }  // namespace
 
-std::string StepGuard::judge(double loss, double grad_norm) {
+double StepGuard::limit() const {
+  if (options_.spike_sigma <= 0 || seen_ < kMinHistory) {
+    return std::numeric_limits<double>::infinity();
+  }
+  return mean_ + options_.spike_sigma * sigma();
+}
+
+double StepGuard::sigma() const {
+  return std::max(std::sqrt(variance_), kMinSigma * std::abs(mean_));
+}
+
+std::string StepGuard::account(double loss, double grad_norm, bool applied) {
   if (!std::isfinite(loss) || !std::isfinite(grad_norm)) {
     ++skipped_in_row_;
     stop_ = options_.stop_on_nan || skipped_in_row_ >= kMaxSkipped;
     return std::isfinite(loss) ? "the gradient is not finite" : "the loss is not finite";
   }
-  if (options_.spike_sigma > 0 && seen_ >= kMinHistory) {
-    const double sigma = std::max(std::sqrt(variance_), kMinSigma * std::abs(mean_));
-    const double limit = mean_ + options_.spike_sigma * sigma;
-    if (loss > limit) {
-      const std::string reason =
-          fmt::format("loss {:.4g} is {:.1f} sigma above its average of {:.4g}", loss,
-                      (loss - mean_) / sigma, mean_);
-      learn(limit);
-      ++skipped_in_row_;
-      stop_ = skipped_in_row_ >= kMaxSkipped;
-      return reason;
-    }
+  if (!applied) {
+    const std::string reason =
+        fmt::format("loss {:.4g} is {:.1f} sigma above its average of {:.4g}", loss,
+                    (loss - mean_) / sigma(), mean_);
+    learn(limit());
+    ++skipped_in_row_;
+    stop_ = skipped_in_row_ >= kMaxSkipped;
+    return reason;
   }
   learn(loss);
   skipped_in_row_ = 0;

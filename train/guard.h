@@ -22,10 +22,13 @@ class StepGuard {
 
   explicit StepGuard(const GuardOptions& options) : options_(options) {}
 
-  /// "" if the step is to be applied, else why not. Updates the running mean and variance; an
-  /// outlier enters them cut down to the limit, so that a loss which stays high is accepted in
-  /// time.
-  std::string judge(double loss, double grad_norm);
+  /// The highest loss the next step may have; infinity where losses are not judged.
+  double limit() const;
+  /// What became of the step: "" if it was applied, else why not. Updates the running mean and
+  /// variance; an outlier enters them cut down to the limit, so that a loss which stays high is
+  /// accepted in time. `applied` is the decision, made with limit() where the gradients are
+  /// (UpdateResult).
+  std::string account(double loss, double grad_norm, bool applied);
   /// True once the run has to stop: kMaxSkipped in a row, or a NaN with stop_on_nan.
   bool must_stop() const { return stop_; }
   /// The loss of the next steps is not comparable (the attention changed): forget mean and
@@ -39,6 +42,7 @@ class StepGuard {
   void restore(const std::map<std::string, double>& values);
 
  private:
+  double sigma() const;
   void learn(double loss);
   GuardOptions options_;
   double mean_ = 0, variance_ = 0;

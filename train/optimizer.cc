@@ -1,9 +1,12 @@
 #include "train/optimizer.h"
 
-#include <cmath>
+#include <algorithm>
+#include <utility>
 #include <vector>
 
+#include "kernels/cast/cast.h"
 #include "kernels/reduce/reduce.h"
+#include "kernels/update_gate/update_gate.h"
 #include "src/base/check.h"
 
 namespace pivot {
@@ -32,60 +35,91 @@ Segments decay_segments(const ModelConfig& config, double weight_decay) {
 
 }  // namespace
 
-Optimizer::Optimizer(const ModelConfig& config, const OptimOptions& options, Context& ctx)
+Optimizer::Optimizer(const ModelConfig& config, const OptimOptions& options, DType compute,
+                     Context& ctx)
     : options_(options) {
   const int64_t count = parameter_count(config);
-  Tensor* const flat[] = {&weights_, &grads_, &m_, &v_};
-  for (size_t i = 0; i < 4; ++i) {
-    memory_[i] = DeviceBuffer(ctx.device, static_cast<size_t>(count) * sizeof(float));
-    *flat[i] = view(static_cast<float*>(memory_[i].data()), {count});
-  }
+  const auto take = [&](size_t slot, DType dtype, Shape shape) {
+    Tensor t{nullptr, dtype, shape};
+    memory_[slot] = DeviceBuffer(ctx.device, t.bytes());
+    t.data = memory_[slot].data();
+    return t;
+  };
+  weights_ = take(0, DType::F32, {count});
+  grads_ = take(1, DType::F32, {count});
+  m_ = take(2, DType::F32, {count});
+  v_ = take(3, DType::F32, {count});
+  if (compute != DType::F32) compute_ = take(4, compute, {count});
+
   const Segments s = decay_segments(config, options.weight_decay);
   const auto n = static_cast<int64_t>(s.end.size());
-  segments_ = DeviceBuffer(ctx.device, s.end.size() * (sizeof(int64_t) + sizeof(float)));
-  auto* const ends = static_cast<int64_t*>(segments_.data());
-  segment_end_ = view(ends, {n});
-  decay_ = view(ends == nullptr ? nullptr : reinterpret_cast<float*>(ends + n), {n});
+  // The I64 ones first: all are aligned then.
+  const std::pair<Tensor*, Tensor> small[] = {{&segment_end_, {nullptr, DType::I64, {n}}},
+                                              {&decay_, {nullptr, DType::F32, {n}}},
+                                              {&scalars_, {nullptr, DType::F32, {5}}},
+                                              {&limits_, {nullptr, DType::F32, {2}}},
+                                              {&result_, {nullptr, DType::F32, {3}}}};
+  size_t bytes = 0;
+  for (const auto& [tensor, shape] : small) bytes += shape.bytes();
+  small_ = DeviceBuffer(ctx.device, bytes);
+  auto* at = static_cast<std::byte*>(small_.data());
+  for (const auto& [tensor, shape] : small) {
+    *tensor = shape;
+    if (at == nullptr) continue;
+    tensor->data = at;
+    at += shape.bytes();
+  }
   copy_from_host(segment_end_, s.end.data(), ctx);
   copy_from_host(decay_, s.decay.data(), ctx);
 }
 
-size_t Optimizer::bytes() const {
-  return weights_.bytes() + grads_.bytes() + m_.bytes() + v_.bytes();
+void Optimizer::weights_changed(Context& ctx) {
+  if (compute_.present()) cast({.y = compute_, .x = weights_}, ctx);
 }
 
 void Optimizer::zero_grads(Context& ctx) {
   fill_zero(grads_, ctx);
 }
 
-double Optimizer::grad_norm(Context& ctx) const {
+void Optimizer::prepare(const UpdateArgs& args, Context& ctx) {
+  const AdamWScalars scalars =
+      adamw_scalars(args.lr, options_.beta1, options_.beta2, args.update);
+  const float limits[] = {static_cast<float>(std::max<int64_t>(args.targets, 1)),
+                          static_cast<float>(args.loss_limit)};
+  copy_from_host(scalars_, &scalars, ctx);
+  copy_from_host(limits_, limits, ctx);
+}
+
+void Optimizer::update(const Tensor& losses, Context& ctx) {
   const Arena::Scope scope = ctx.scratch.scope();
-  const Tensor sum = ctx.scratch.tensor(DType::F32, {1});
-  sum_squares({.sum = sum, .x = grads_}, ctx);
-  float value = 0;
-  copy_to_host(&value, sum, ctx);
-  return std::sqrt(static_cast<double>(value));
-}
-
-double Optimizer::clip_factor(double norm) const {
-  return options_.grad_clip > 0 && norm > options_.grad_clip ? options_.grad_clip / norm : 1.0;
-}
-
-void Optimizer::update(double lr, double grad_scale, int64_t update, Context& ctx) {
+  const Tensor norm_squared = ctx.scratch.tensor(DType::F32, {1});
+  sum_squares({.sum = norm_squared, .x = grads_}, ctx);
+  update_gate({.scalars = scalars_,
+               .result = result_,
+               .losses = losses,
+               .norm_squared = norm_squared,
+               .limits = limits_,
+               .grad_clip = static_cast<float>(options_.grad_clip)},
+              ctx);
   adamw({.param = weights_,
          .m = m_,
          .v = v_,
          .grad = grads_,
-         .copy_bf16 = {},
+         .copy_bf16 = compute_,
          .segment_end = segment_end_,
          .decay = decay_,
-         .lr = static_cast<float>(lr),
+         .scalars = scalars_,
          .beta1 = static_cast<float>(options_.beta1),
          .beta2 = static_cast<float>(options_.beta2),
-         .eps = static_cast<float>(options_.eps),
-         .grad_scale = static_cast<float>(grad_scale),
-         .step = update},
+         .eps = static_cast<float>(options_.eps)},
         ctx);
+}
+
+UpdateResult Optimizer::result(Context& ctx) const {
+  UpdateResult result{};
+  static_assert(sizeof(result) == 3 * sizeof(float));
+  copy_to_host(&result, result_, ctx);
+  return result;
 }
 
 }  // namespace pivot

@@ -99,6 +99,7 @@ struct SampleDuringOptions {
 struct TrainOptions {
   std::string output = "runs/train";
   std::string device = "auto";
+  std::string dtype = "auto";
   uint64_t seed = 1;
   int64_t steps = 1000;
   Duration time{0};
@@ -122,6 +123,7 @@ struct TrainOptions {
   void visit(V&& v) {
     v("output", output, "run directory: metrics, checkpoints, report");
     v("device", device, "cpu, cuda, cuda:N or auto");
+    v("dtype", dtype, "of weights and activations: auto (bf16 on a GPU, f32 on the CPU), f32, bf16");
     v("seed", seed, "seed of initial weights and data order");
     v("steps", steps, "optimiser steps of the run");
     v("time", time, "stop (and finish the schedule) after this time; 0s is off");

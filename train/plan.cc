@@ -5,27 +5,30 @@
 #include "kernels/attention/attention.h"
 #include "src/base/check.h"
 #include "src/model/activations.h"
+#include "train/compute.h"
 #include "train/step.h"
 
 namespace pivot {
 namespace {
 
-constexpr Device kPlan{Device::Kind::Plan, 0};
 constexpr size_t kMetadataBytes = size_t{1} << 20;  // of a checkpoint besides its tensors
 
 // The run's objects without memory.
 struct Rehearsal {
   ThreadPool& pool;
-  Arena arena{kPlan, 0};
+  Compute compute;
+  Arena arena{compute.device, 0};
   CostLedger ledger;
-  Context ctx{kPlan, pool, arena, &ledger};
+  Context ctx{compute.device, pool, arena, &ledger};
   Optimizer optimizer;
   Model model;
 
   Rehearsal(const TrainOptions& o, ThreadPool& threads)
-      : pool(threads), optimizer(o.model, o.optim, ctx) {
+      : pool(threads),
+        compute(planned_compute(o)),
+        optimizer(o.model, o.optim, compute.dtype, ctx) {
     model.config = o.model;
-    model.params = bind_params(o.model, optimizer.weights());
+    model.params = bind_params(o.model, optimizer.compute_weights());
     model.rope_frequencies = view<float>(nullptr, {o.model.head_dim / 2});
   }
 
@@ -40,8 +43,7 @@ struct Rehearsal {
                 .recompute = recompute,
                 .lr = 0,
                 .update = 1,
-                .diagnose = diagnose,
-                .accept = [](double, double) { return true; }},
+                .diagnose = diagnose},
                ctx);
     return ledger;
   }
@@ -72,35 +74,47 @@ CostLedger step_cost(Rehearsal& run, const std::vector<AttentionPolicy>& attenti
   return combine(combine(one, more, two), -more, one);
 }
 
-size_t saved_activations(const TrainOptions& o, int64_t tokens) {
-  Arena arena(kPlan, 0);
-  for (int i = 0; i <= o.model.layers; ++i) arena.tensor(DType::F32, {tokens, o.model.dim});
+size_t saved_activations(const TrainOptions& o, const Compute& compute, int64_t tokens) {
+  Arena arena(compute.device, 0);
+  for (int i = 0; i <= o.model.layers; ++i) arena.tensor(compute.dtype, {tokens, o.model.dim});
   const Recompute recompute = parse_recompute(o.recompute);
   for (int i = 0; recompute != Recompute::Full && i < o.model.layers; ++i) {
-    make_block_saved(o.model, tokens, recompute, arena);
+    make_block_saved(o.model, compute.dtype, tokens, recompute, arena);
   }
   return arena.peak();
 }
 
+// Rows of one document each.
+Batch plain_batch(int64_t rows, int64_t seq_len) {
+  Batch batch = worst_batch(rows, seq_len);
+  batch.doc_offsets.resize(static_cast<size_t>(rows) + 1);
+  return batch;
+}
+
 // The arena's peak over everything a run does: steps of all stages, with and without statistics,
-// and validation.
-size_t arena_peak(const TrainOptions& o, const AttentionSchedule& schedule, Rehearsal& run,
-                  const Batch& batch) {
+// and validation; with many documents and with few, which kernels may treat differently.
+size_t arena_peak(const TrainOptions& o, const AttentionSchedule& schedule, Rehearsal& run) {
+  const Recompute recompute = parse_recompute(o.recompute);
+  const auto count = static_cast<size_t>(o.batch.tokens / o.data.seq_len / o.batch.micro);
   for (const AttentionSchedule::Stage& stage : schedule.stages()) {
-    run.step(stage.layers, batch, 1, parse_recompute(o.recompute), o.diagnostics_every > 0);
-    run.validation(stage.layers, batch);
+    for (const Batch& batch : {worst_batch(o.batch.micro, o.data.seq_len),
+                               plain_batch(o.batch.micro, o.data.seq_len)}) {
+      run.step(stage.layers, batch, count, recompute, o.diagnostics_every > 0);
+      run.step(stage.layers, batch, count, recompute, false);
+      run.validation(stage.layers, batch);
+    }
   }
   return run.arena.peak();
 }
 
 MemoryPlan memory_of(const TrainOptions& o, Rehearsal& run, const AttentionSchedule& schedule) {
   MemoryPlan m;
-  m.parameters = run.optimizer.weights().bytes();
-  m.gradients = run.optimizer.grads().bytes();
-  m.moments = run.optimizer.m().bytes() + run.optimizer.v().bytes();
-  const Batch batch = worst_batch(o.batch.micro, o.data.seq_len);
-  const size_t peak = arena_peak(o, schedule, run, batch);
-  m.activations = std::min(peak, saved_activations(o, o.batch.micro * o.data.seq_len));
+  m.parameters = run.optimizer.weight_bytes();
+  m.gradients = run.optimizer.grad_bytes();
+  m.moments = run.optimizer.moment_bytes();
+  m.libraries = library_bytes(run.compute);
+  const size_t peak = arena_peak(o, schedule, run);
+  m.activations = std::min(peak, saved_activations(o, run.compute, o.batch.micro * o.data.seq_len));
   m.workspace = peak - m.activations;
   return m;
 }
@@ -129,7 +143,7 @@ RunPlan plan_run(const TrainOptions& o, ThreadPool& pool) {
   const AttentionSchedule schedule(o.attention, o.model.layers, o.data.seq_len, limits);
   plan.memory = memory_of(o, run, schedule);
 
-  const Batch batch = worst_batch(o.batch.micro, o.data.seq_len);
+  const Batch batch = plain_batch(o.batch.micro, o.data.seq_len);
   const int64_t count = plan.rows / plan.micro_rows;
   const Recompute recompute = parse_recompute(o.recompute);
   for (const AttentionSchedule::Stage& stage : schedule.stages()) {
@@ -146,7 +160,8 @@ RunPlan plan_run(const TrainOptions& o, ThreadPool& pool) {
     plan.validation = combine({}, batches, run.validation(schedule.stages().back().layers, batch));
     plan.validations = times_due(o.validation.every, "validation.every", limits) + 1;
   }
-  plan.checkpoint_bytes = plan.memory.parameters + plan.memory.moments + kMetadataBytes;
+  plan.checkpoint_bytes =
+      run.optimizer.weights().bytes() + plan.memory.moments + kMetadataBytes;
   const double saves = std::max(1.0, times_due(o.checkpoint.every, "checkpoint.every", limits));
   const double kept = o.checkpoint.keep > 0 ? std::min<double>(o.checkpoint.keep, saves) : saves;
   plan.disk_bytes = static_cast<size_t>(static_cast<double>(plan.checkpoint_bytes) * (kept + 1));
@@ -155,15 +170,16 @@ RunPlan plan_run(const TrainOptions& o, ThreadPool& pool) {
 
 int64_t choose_micro_rows(const TrainOptions& options, size_t memory, ThreadPool& pool) {
   const int64_t rows = options.batch.tokens / options.data.seq_len;
+  const bool gpu = planned_compute(options).device.target() == Device::Kind::Cuda;
+  const int64_t most_tokens = gpu ? kGpuMicroTokens : kMicroTokens;
   TrainOptions o = options;
   for (int64_t micro = rows; micro > 1; --micro) {
-    if (rows % micro != 0 || micro * o.data.seq_len > kMicroTokens) continue;
+    if (rows % micro != 0 || micro * o.data.seq_len > most_tokens) continue;
     o.batch.micro = micro;
     Rehearsal run(o, pool);
     const AttentionSchedule schedule(o.attention, o.model.layers, o.data.seq_len, run_limits(o));
-    if (arena_peak(o, schedule, run, worst_batch(micro, o.data.seq_len)) <= memory / 4) {
-      return micro;
-    }
+    const MemoryPlan plan = memory_of(o, run, schedule);
+    if (gpu ? plan.total() <= memory / 10 * 9 : plan.arena() <= memory / 4) return micro;
   }
   return 1;
 }

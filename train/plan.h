@@ -12,13 +12,14 @@ namespace pivot {
 
 /// Bytes held on the device from the first step to the last.
 struct MemoryPlan {
-  size_t parameters = 0;
+  size_t parameters = 0;  // master weights and, with BF16, the rounded ones
   size_t gradients = 0;
   size_t moments = 0;
   size_t activations = 0;  // saved from forward for backward
   size_t workspace = 0;    // the rest of the arena at its peak: batch, temporaries, statistics
+  size_t libraries = 0;    // on a GPU: CUDA context, library workspaces (train/compute.h)
   size_t arena() const { return activations + workspace; }
-  size_t total() const { return parameters + gradients + moments + arena(); }
+  size_t total() const { return parameters + gradients + moments + arena() + libraries; }
 };
 
 /// One stage of the attention schedule; costs are of one optimiser step.
@@ -46,14 +47,16 @@ struct RunPlan {
   int64_t tokens_per_step() const { return rows * seq_len; }
 };
 
-/// `options` passed validate() and has model.vocab and batch.micro set. `pool` is the pool of the
+/// Plans for the options' device, which need not be there. `options` passed validate() and has model.vocab and batch.micro set. `pool` is the pool of the
 /// run: scratch memory depends on its size.
 RunPlan plan_run(const TrainOptions& options, ThreadPool& pool);
 
 /// Rows of a micro-batch for batch.micro = 0: the largest divisor of the step's rows that has at
-/// most kMicroTokens tokens and whose arena takes at most a quarter of `memory`; 1 if none does.
+/// most kMicroTokens (GPU: kGpuMicroTokens) tokens and whose arena takes at most a quarter of
+/// `memory` (GPU: with which the run fits into nine tenths of it); 1 if none does.
 int64_t choose_micro_rows(const TrainOptions& options, size_t memory, ThreadPool& pool);
-inline constexpr int64_t kMicroTokens = 8192;  // beyond it matmuls gain nothing on a CPU
+inline constexpr int64_t kMicroTokens = 8192;      // beyond it matmuls gain nothing on a CPU
+inline constexpr int64_t kGpuMicroTokens = 65536;  // nor on a GPU
 
 /// FLOPs of a ledger whose attention ran on documents that fill `attention_share` of the T^2 the
 /// plan assumed.

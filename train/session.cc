@@ -3,9 +3,11 @@
 #include <cmath>
 
 #include "build_info.h"
+#include "kernels/attention/cuda/paths.h"
 #include "src/base/check.h"
 #include "src/base/log.h"
 #include "src/base/units.h"
+#include "train/host_copy.h"
 #include "train/resume.h"
 #include "train/setup.h"
 #include "train/trainer.h"
@@ -43,8 +45,12 @@ void Trainer::restore(const std::string& checkpoint) {
     throw_user("{} was trained with tokenizer {}, the data has {}: take the data it was trained on",
                checkpoint, info.tokenizer_hash, inputs_.tokenizer_hash);
   }
-  read_checkpoint_tensors(checkpoint, options_.model, optimizer_.weights(), optimizer_.m(),
-                          optimizer_.v());
+  const HostCopy weights(optimizer_.weights(), ctx_), m(optimizer_.m(), ctx_),
+      v(optimizer_.v(), ctx_);
+  read_checkpoint_tensors(checkpoint, options_.model, weights.tensor(), m.tensor(), v.tensor());
+  weights.put(ctx_);
+  m.put(ctx_);
+  v.put(ctx_);
   state_ = info.state;
   elapsed_before_ = state_.elapsed_seconds;
   updates_ = static_cast<int64_t>(state_.values["updates"]);
@@ -61,12 +67,13 @@ void Trainer::begin() {
   dir_->metrics().run(facts());
 
   const ModelConfig& c = options_.model;
-  log::info("pivot {} ({}) on {}, {} threads, seed {}", kVersion, kGitHash, to_string(ctx_.device),
-            pool_.size(), options_.seed);
+  log::info("pivot {} ({}) on {}{}, {}, {} threads, seed {}", kVersion, kGitHash,
+            to_string(ctx_.device),
+            ctx_.device.is_cuda() ? fmt::format(" ({})", device_name(compute_)) : "",
+            dtype_name(compute_.dtype), pool_.size(), options_.seed);
   log::info("model: {} parameters, {} layers x {}, vocabulary {}, context {}",
             format_si(static_cast<double>(plan_.parameters)), c.layers, c.dim, c.vocab, c.context);
-  log::info("attention: {}; exact selection, {} kernels", schedule_.describe(),
-            to_string(ctx_.device));
+  log::info("attention: {}; {}", schedule_.describe(), attention_kernels());
   const double epoch = static_cast<double>(inputs_.train.epoch_tokens());
   const double total = static_cast<double>(plan_.tokens_per_step() * options_.steps);
   log::info("data: {} tokens a step ({} rows of {}, {} at a time){}", plan_.tokens_per_step(),
@@ -90,6 +97,20 @@ void Trainer::begin() {
   if (!resumed_.empty()) log::info("resuming after step {} from {}", state_.step, resumed_);
 }
 
+std::string Trainer::attention_kernels() const {
+  if (!ctx_.device.is_cuda()) return "exact selection, cpu kernels";
+  std::string text;
+  for (const AttentionSchedule::Stage& stage : schedule_.stages()) {
+    for (const AttentionPolicy& policy : stage.layers) {
+      const auto path = attention::path_of(policy, compute_.dtype, options_.model.head_dim);
+      const std::string part = fmt::format("{} {}", policy.dense() ? "dense" : "top-k",
+                                           attention::to_string(path));
+      if (text.find(part) == std::string::npos) text += (text.empty() ? "" : ", ") + part;
+    }
+  }
+  return "exact selection, cuda kernels: " + text;
+}
+
 RunMetrics Trainer::facts() const {
   const MemoryPlan& m = plan_.memory;
   const auto d = [](auto x) { return static_cast<double>(x); };
@@ -99,9 +120,11 @@ RunMetrics Trainer::facts() const {
                    {"git", kGitHash},
                    {"build", fmt::format("{} {}", kCompiler, kBuildType)},
                    {"device", to_string(ctx_.device)},
+                   {"device_name", device_name(compute_)},
+                   {"dtype", dtype_name(compute_.dtype)},
                    {"attention", options_.attention.spec},
                    {"attention_schedule", schedule_.describe()},
-                   {"attention_path", fmt::format("exact, {} kernels", to_string(ctx_.device))},
+                   {"attention_path", attention_kernels()},
                    {"recompute", options_.recompute},
                    {"tokenizer_hash", inputs_.tokenizer_hash},
                    {"resumed_from", resumed_}},
@@ -122,7 +145,8 @@ RunMetrics Trainer::facts() const {
                      {"gradients", d(m.gradients)},
                      {"moments", d(m.moments)},
                      {"activations", d(m.activations)},
-                     {"workspace", d(m.workspace)}}};
+                     {"workspace", d(m.workspace)},
+                     {"libraries", d(m.libraries)}}};
 }
 
 StepMetrics Trainer::measure(const StepOutput& out, const std::vector<Batch>& batches, double lr,
@@ -170,6 +194,11 @@ std::string Trainer::save() {
                    {"micro_rows", static_cast<double>(plan_.micro_rows)},
                    {"attention_stage", static_cast<double>(stage_)}};
   guard_.save(state_.values);
+  const HostCopy weights(optimizer_.weights(), ctx_), m(optimizer_.m(), ctx_),
+      v(optimizer_.v(), ctx_);
+  weights.get(ctx_);
+  m.get(ctx_);
+  v.get(ctx_);
   last_save_ = save_checkpoint(dir_->checkpoints(),
                                {.model = options_.model,
                                 .attention = schedule_.stages()[stage_].spec,
@@ -179,7 +208,7 @@ std::string Trainer::save() {
                                 .config_toml = print_config(options_),
                                 .pivot_version = fmt::format("{} ({})", kVersion, kGitHash),
                                 .state = state_},
-                               optimizer_.weights(), optimizer_.m(), optimizer_.v());
+                               weights.tensor(), m.tensor(), v.tensor());
   prune_checkpoints(dir_->checkpoints(), options_.checkpoint.keep);
   dir_->metrics().checkpoint(state_.step, last_save_, clock_seconds() - start);
   return last_save_;

@@ -10,7 +10,6 @@
 #include "src/base/log.h"
 #include "src/base/units.h"
 #include "train/calibrate.h"
-#include "train/machine.h"
 #include "train/resume.h"
 #include "train/setup.h"
 
@@ -41,8 +40,29 @@ TrainOptions complete(TrainOptions o, const TrainInputs& inputs, ThreadPool& poo
     const int64_t step_rows = o.batch.tokens / o.data.seq_len;
     if (o.batch.micro == 0 && rows > 0 && step_rows % rows == 0) o.batch.micro = rows;
   }
-  if (o.batch.micro == 0) o.batch.micro = choose_micro_rows(o, machine_memory().total, pool);
+  if (o.batch.micro == 0) {
+    o.batch.micro = choose_micro_rows(o, compute_memory(compute_of(o)).total, pool);
+  }
   return o;
+}
+
+// On a GPU memory that is not there fails at once: better before hours of data are read, and with
+// the categories.
+RunPlan checked_plan(const TrainOptions& o, const Compute& compute, ThreadPool& pool) {
+  RunPlan plan = plan_run(o, pool);
+  if (!compute.device.is_cuda()) return plan;
+  const size_t available = compute_memory(compute).available;
+  const MemoryPlan& m = plan.memory;
+  if (m.total() - m.libraries <= available) return plan;
+  const auto text = [](size_t bytes) { return format_bytes(static_cast<double>(bytes)); };
+  const Remedy remedy = find_remedy(o, available, pool);
+  throw_user(
+      "the run does not fit on {}: parameters {}, gradients {}, moments {}, activations {}, workspace "
+      "{}, {} free (other processes on the GPU count: see nvidia-smi); {}",
+      to_string(compute.device), text(m.parameters), text(m.gradients), text(m.moments),
+      text(m.activations), text(m.workspace), text(available),
+      remedy.change.empty() ? "`pivot plan` shows more; use a smaller model or shorter data.seq_len"
+                            : fmt::format("it would fit with {}", remedy.change));
 }
 
 }  // namespace
@@ -53,21 +73,22 @@ Trainer::Trainer(TrainOptions options, TrainInputs inputs, TrainCallbacks callba
       pool_(options.threads),
       options_(complete(std::move(options), inputs_, pool_, resumed_)),
       limits_(run_limits(options_)),
-      plan_(plan_run(options_, pool_)),
-      arena_(parse_device(options_.device), plan_.memory.arena()),
-      ctx_{arena_.device(), pool_, arena_},
-      optimizer_(options_.model, options_.optim, ctx_),
+      compute_(compute_of(options_)),
+      plan_(checked_plan(options_, compute_, pool_)),
+      arena_(compute_.device, plan_.memory.arena()),
+      ctx_{compute_.device, pool_, arena_},
+      optimizer_(options_.model, options_.optim, compute_.dtype, ctx_),
       rate_(options_.schedule, options_.optim.lr, limits_),
       schedule_(options_.attention, options_.model.layers, options_.data.seq_len, limits_),
       guard_({options_.on_nan == "stop", options_.spike_sigma}) {
   if (!callbacks_.stop) callbacks_.stop = interrupted;
-  if (inputs_.peak_flops <= 0) inputs_.peak_flops = measure_matmul_flops(pool_);
+  if (inputs_.peak_flops <= 0) inputs_.peak_flops = measure_matmul_flops(compute_, pool_);
   const std::vector<float> frequencies = rope_frequencies(
       options_.model.head_dim, options_.model.rope_theta, options_.model.rope_scaling);
   frequencies_ = DeviceBuffer(ctx_.device, frequencies.size() * sizeof(float));
   const auto count = static_cast<int64_t>(frequencies.size());
   model_ = {.config = options_.model,
-            .params = bind_params(options_.model, optimizer_.weights()),
+            .params = bind_params(options_.model, optimizer_.compute_weights()),
             .rope_frequencies = view(static_cast<float*>(frequencies_.data()), {count}),
             .attention = schedule_.stages().front().layers};
   copy_from_host(model_.rope_frequencies, frequencies.data(), ctx_);
@@ -76,6 +97,7 @@ Trainer::Trainer(TrainOptions options, TrainInputs inputs, TrainCallbacks callba
   } else {
     restore(resumed_);
   }
+  optimizer_.weights_changed(ctx_);
 }
 
 TrainResult Trainer::run() {
@@ -99,7 +121,6 @@ StepMetrics Trainer::step() {
   const int64_t number = state_.step + 1;
   const int64_t every = options_.diagnostics_every;
   const double lr = rate_.at(at);
-  std::string refusal;
   const StepOutput out =
       train_step({.model = model_,
                   .optimizer = optimizer_,
@@ -108,12 +129,10 @@ StepMetrics Trainer::step() {
                   .lr = lr,
                   .update = updates_ + 1,
                   .diagnose = every > 0 && (changed || number == 1 || number % every == 0),
-                  .accept =
-                      [&](double loss, double norm) {
-                        refusal = guard_.judge(loss, norm);
-                        return refusal.empty();
-                      }},
+                  .loss_limit = guard_.limit(),
+                  .graphs = &graphs_},
                  ctx_);
+  const std::string refusal = guard_.account(out.loss, out.grad_norm, out.applied);
   if (out.applied) ++updates_;
   state_.step = number;
   state_.consumed_sequences += plan_.rows;

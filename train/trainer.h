@@ -8,6 +8,7 @@
 
 #include "checkpoints/checkpoint.h"
 #include "data/loader.h"
+#include "train/compute.h"
 #include "train/guard.h"
 #include "train/optimizer.h"
 #include "train/plan.h"
@@ -75,6 +76,8 @@ class Trainer {
   void record_skip(const StepOutput& out, const std::string& reason);
   StepMetrics measure(const StepOutput& out, const std::vector<Batch>& batches, double lr,
                       double seconds) const;
+  /// Which kernels attend, in all stages; nothing runs that this does not name.
+  std::string attention_kernels() const;
   RunMetrics facts() const;
   double elapsed() const;
   Position position() const;
@@ -86,6 +89,7 @@ class Trainer {
   std::string resumed_;  // checkpoint this session began with, or ""
   TrainOptions options_;
   RunLimits limits_;
+  Compute compute_;
   RunPlan plan_;
   Arena arena_;
   Context ctx_;
@@ -95,6 +99,7 @@ class Trainer {
   LearningRate rate_;
   AttentionSchedule schedule_;
   StepGuard guard_;
+  StepGraphs graphs_;
   StatusLine status_;
   std::unique_ptr<RunDir> dir_;
 

@@ -39,6 +39,7 @@ struct AttentionForward {
 void check(const AttentionForward& a);
 Cost cost(const AttentionForward& a);
 size_t scratch_bytes(const AttentionForward& a, int workers);
+size_t cuda_scratch_bytes(const AttentionForward& a);
 void attention_forward_cpu(const AttentionForward& a, Context& ctx);
 void attention_forward_cuda(const AttentionForward& a, Context& ctx);
 inline constexpr Op<AttentionForward> attention_forward{"attention_forward", &attention_forward_cpu,
@@ -62,6 +63,7 @@ struct AttentionBackward {
 void check(const AttentionBackward& a);
 Cost cost(const AttentionBackward& a);
 size_t scratch_bytes(const AttentionBackward& a, int workers);
+size_t cuda_scratch_bytes(const AttentionBackward& a);
 void attention_backward_cpu(const AttentionBackward& a, Context& ctx);
 void attention_backward_cuda(const AttentionBackward& a, Context& ctx);
 inline constexpr Op<AttentionBackward> attention_backward{

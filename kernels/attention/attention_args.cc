@@ -16,6 +16,9 @@ void check_common(const Args& a) {
   const int64_t width = a.qkv.dim(2);
   expect(a.qkv, a.qkv.dtype, {tokens, a.heads + 2 * a.kv_heads, width}, "qkv");
   PIVOT_CHECK(width > 0 && width % 8 == 0, "head width {} is not a multiple of 8", width);
+  // A score of bfloat16 vectors is defined by steps of 16 channels (docs/semantics.md).
+  PIVOT_CHECK(a.qkv.dtype == DType::F32 || width % 16 == 0,
+              "head width {} is not a multiple of 16, as BF16 needs", width);
   expect(a.out, a.qkv.dtype, {tokens, a.heads, width}, "out");
   expect(a.lse, DType::F32, {tokens, a.heads}, "lse");
   expect(a.tau, DType::F32, {tokens, a.heads}, "tau");

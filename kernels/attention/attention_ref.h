@@ -81,34 +81,38 @@ S ranking_score(const AttentionProblem& p, const Scores<S>& score, int64_t t, in
   return forced && !std::isnan(rank) ? std::numeric_limits<S>::infinity() : rank;
 }
 
-/// The definition of the kept set, by sorting.
+/// The definition of the kept set of row (t, h), by sorting.
+template <class S>
+KeptRow select_row(const AttentionProblem& p, const Scores<S>& score, int64_t t, int h) {
+  const int64_t begin = p.begin_of(t);
+  const int64_t n = t - begin + 1;
+  const int64_t k = p.policy.dense() ? n : budget_of(p.policy)(n);
+  std::vector<std::pair<S, int32_t>> ranked;
+  KeptRow row;
+  for (int64_t j = begin; j <= t; ++j) {
+    ranked.emplace_back(ranking_score(p, score, t, h, j), static_cast<int32_t>(j));
+    row.nan = row.nan || std::isnan(ranked.back().first);
+  }
+  const int64_t kept = row.nan ? n : k;
+  if (!row.nan) {
+    std::sort(ranked.begin(), ranked.end(), [](const auto& a, const auto& b) {
+      return a.first > b.first || (a.first == b.first && a.second < b.second);
+    });
+  }
+  for (int64_t i = 0; i < kept; ++i) row.keys.push_back(ranked[i].second);
+  row.tau = kept == n ? -std::numeric_limits<double>::infinity()
+                      : static_cast<double>(ranked[kept - 1].first);
+  row.jcut = kept == n ? static_cast<int32_t>(t) : ranked[kept - 1].second;
+  std::sort(row.keys.begin(), row.keys.end());
+  return row;
+}
+
+/// Of all rows.
 template <class S>
 std::vector<KeptRow> select_kept(const AttentionProblem& p, const Scores<S>& score) {
   std::vector<KeptRow> rows;
   for (int64_t t = 0; t < p.tokens(); ++t) {
-    const int64_t begin = p.begin_of(t);
-    const int64_t n = t - begin + 1;
-    const int64_t k = p.policy.dense() ? n : budget_of(p.policy)(n);
-    for (int h = 0; h < p.heads; ++h) {
-      std::vector<std::pair<S, int32_t>> ranked;
-      KeptRow row;
-      for (int64_t j = begin; j <= t; ++j) {
-        ranked.emplace_back(ranking_score(p, score, t, h, j), static_cast<int32_t>(j));
-        row.nan = row.nan || std::isnan(ranked.back().first);
-      }
-      const int64_t kept = row.nan ? n : k;
-      if (!row.nan) {
-        std::sort(ranked.begin(), ranked.end(), [](const auto& a, const auto& b) {
-          return a.first > b.first || (a.first == b.first && a.second < b.second);
-        });
-      }
-      for (int64_t i = 0; i < kept; ++i) row.keys.push_back(ranked[i].second);
-      row.tau = kept == n ? -std::numeric_limits<double>::infinity()
-                          : static_cast<double>(ranked[kept - 1].first);
-      row.jcut = kept == n ? static_cast<int32_t>(t) : ranked[kept - 1].second;
-      std::sort(row.keys.begin(), row.keys.end());
-      rows.push_back(std::move(row));
-    }
+    for (int h = 0; h < p.heads; ++h) rows.push_back(select_row(p, score, t, h));
   }
   return rows;
 }

@@ -24,13 +24,9 @@ PIVOT_HD constexpr int exponent(BFloat16 x) {
 PIVOT_HD constexpr uint32_t significand(BFloat16 x) {
   return (x.bits & 0x7FU) | ((x.bits & 0x7F80U) != 0 ? 0x80U : 0U);
 }
-PIVOT_HD constexpr bool finite(BFloat16 x) {
-  return (x.bits & 0x7F80U) != 0x7F80U;
-}
-
-/// `magnitude`, cut after being moved `shift` bits down, with a sign.
-PIVOT_HD constexpr int64_t aligned(uint32_t magnitude, int shift, bool negative) {
-  const auto kept = static_cast<int64_t>(shift < 32 ? magnitude >> shift : 0U);
+/// `magnitude` (below 2^31) moved `shift` bits down and cut, with a sign.
+PIVOT_HD constexpr int32_t aligned(uint32_t magnitude, int shift, bool negative) {
+  const auto kept = static_cast<int32_t>(magnitude >> (shift < 31 ? shift : 31));
   return negative ? -kept : kept;
 }
 
@@ -58,25 +54,31 @@ PIVOT_HD inline float mma_step(const BFloat16* a, const BFloat16* b, float c) {
   const int c_field = static_cast<int>(c_bits >> 23 & 0xFFU);
   const int c_exponent = (c_field > 0 ? c_field : 1) - 127;
   int top = c_exponent;
-  bool all_finite = c_field != 0xFF;
+  int highest = c_exponent;  // of any operand; 128 is that of infinities and NaN
   for (int i = 0; i < kStep; ++i) {
-    const int product = exponent(a[i]) + exponent(b[i]);
-    top = product > top ? product : top;
-    all_finite &= finite(a[i]) && finite(b[i]);
+    const int ea = exponent(a[i]);
+    const int eb = exponent(b[i]);
+    top = ea + eb > top ? ea + eb : top;
+    highest = ea > highest ? ea : highest;
+    highest = eb > highest ? eb : highest;
   }
-  if (!all_finite) {  // infinities and NaN; no product of finite values overflows in double
+  if (highest == 128) {  // infinities and NaN; no product of finite values overflows in double
     double sum = c;
     for (int i = 0; i < kStep; ++i) sum += double{to_float(a[i])} * double{to_float(b[i])};
     return static_cast<float>(sum);
   }
-  // A product has 14 fractional bits and the accumulator 23; all are raised to kFractionBits.
-  const uint32_t c_significand = (c_bits & 0x7FFFFFU) | (c_field > 0 ? 0x800000U : 0U);
-  int64_t sum = aligned(c_significand << (kFractionBits - 23), top - c_exponent, c_bits >> 31 != 0);
+  // A product has 14 fractional bits and the accumulator 23; all are raised to kFractionBits. 16
+  // products are below 16 (255 / 128)^2 2^25 < 2^31 together.
+  int32_t products = 0;
   for (int i = 0; i < kStep; ++i) {
-    sum += aligned(significand(a[i]) * significand(b[i]) << (kFractionBits - 14),
-                   top - exponent(a[i]) - exponent(b[i]), ((a[i].bits ^ b[i].bits) & 0x8000) != 0);
+    products +=
+        aligned(significand(a[i]) * significand(b[i]) << (kFractionBits - 14),
+                top - exponent(a[i]) - exponent(b[i]), ((a[i].bits ^ b[i].bits) & 0x8000) != 0);
   }
-  return toward_zero(sum, top - kFractionBits);
+  const uint32_t c_significand = (c_bits & 0x7FFFFFU) | (c_field > 0 ? 0x800000U : 0U);
+  const int32_t accumulator =
+      aligned(c_significand << (kFractionBits - 23), top - c_exponent, c_bits >> 31 != 0);
+  return toward_zero(int64_t{products} + accumulator, top - kFractionBits);
 }
 
 /// The score a . b of two rows: ascending steps of 16 channels into one accumulator that starts at

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "kernels/cross_entropy/cross_entropy.h"
+#include "kernels/cross_entropy/logit_chunks.h"
 #include "kernels/matmul/gemm.h"
 #include "kernels/vec_math.h"
 
@@ -173,6 +174,12 @@ size_t scratch_bytes(const LinearCrossEntropy& a, int) {
   const int64_t rows = chunk_rows(a);
   return scratch_size(DType::I32, a.x.dim(0)) + scratch_size(DType::F32, rows * a.w.dim(0)) +
          2 * scratch_size(DType::F32, rows * a.x.dim(1));
+}
+
+size_t cuda_scratch_bytes(const LinearCrossEntropy& a) {
+  if (a.x.dim(0) == 0) return 0;
+  const LogitChunks chunks = logit_chunks(a);
+  return scratch_size(a.x.dtype, chunks.rows * chunks.stride);
 }
 
 void linear_cross_entropy_cpu(const LinearCrossEntropy& a, Context& ctx) {

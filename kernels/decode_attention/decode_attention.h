@@ -3,20 +3,24 @@
 /// Top-k.
 ///
 /// The query of sequence b is its newest token: it sees the keys 0..lengths[b]-1 (itself included),
-/// as row t = lengths[b]-1 of attention_forward does. Scores are the bits of
-/// kernels/attention/score_tile.h and the kept set is the one of
-/// kernels/attention/{budget,order}.h, so training and decoding keep the same keys for the same
-/// queries and keys. A sequence that keeps all its keys takes the dense path and has the bits of
-/// `dense`. Nothing depends on the other sequences of the batch or on the number of threads. Each
-/// key tile is read once for all query heads of its group.
+/// as row t = lengths[b]-1 of attention_forward does. Scores are the bits of attention_forward on
+/// the same device (kernels/attention/score_tile.h, kernels/cuda/mma.cuh) and the kept set is the
+/// one of kernels/attention/{budget,order}.h, so training and decoding keep the same keys for the
+/// same queries and keys. A sequence that keeps all its keys takes the dense path and has the bits
+/// of `dense`. Nothing depends on the other sequences of the batch or on the number of threads.
+/// Each key tile is read once for all query heads of its group.
 ///
-/// Top-k selects while it scans: only scores that can still be among the k best enter a candidate
-/// list, which is cut back to the k best of the keys seen whenever it fills, so no list can
-/// overflow.
+/// On the CPU Top-k selects while it scans: only scores that can still be among the k best enter a
+/// candidate list, which is cut back to the k best of the keys seen whenever it fills, so no list
+/// can overflow. On CUDA all scores are written to scratch, one block per set selects by radix, and
+/// blocks over fixed ranges of keys attend to the kept ones (kernels/decode_attention/cuda).
 ///
-/// Pages of kPageTokens keys: page p of KV head g holds the keys as score tiles, one after the
-/// other (k_pages), and the values row by row (v_pages). Token t of sequence b is token t %
-/// kPageTokens of page page_table[b][t / kPageTokens].
+/// Pages of kPageTokens keys: token t of sequence b is token t % kPageTokens of page
+/// page_table[b][t / kPageTokens]. A page of KV head g holds
+///             keys (k_pages)                                values (v_pages)
+///   CPU       score tiles, one after the other: F32 only    rows (token, D)
+///   CUDA      rows (token, D)                               rows (token, D)
+/// so CUDA's k_pages are (G, P, kPageTokens, D) in memory; the shape is the same for both.
 
 #include "kernels/attention/attention.h"
 #include "kernels/op.h"
@@ -27,7 +31,7 @@ namespace pivot {
 inline constexpr int64_t kPageTokens = 64;
 
 struct DecodeAttention {
-  Tensor out;          // out (B, H, D)
+  Tensor out;          // out (B, H, D), F32 or BF16 as qkv and the pages; BF16 on CUDA only
   Tensor lse;          // out (B, H) F32: log-sum-exp of the kept scaled scores
   Tensor tau;          // out (B, H) F32: score of the last kept key; -inf where all are kept
   Tensor jcut;         // out (B, H) I32: largest kept index among scores equal to tau
@@ -41,20 +45,21 @@ struct DecodeAttention {
   int heads;           // H
   int kv_heads;        // G, divides H
   float scale;         // above 0, usually 1 / sqrt(D)
-  int64_t max_length;  // upper bound of the lengths: cost and scratch
+  int64_t max_length;  // upper bound of the lengths: cost, scratch and launches, never results
   AttentionPolicy policy;
 };
 void check(const DecodeAttention& a);
 Cost cost(const DecodeAttention& a);
 /// Grows with B and max_length: planning for the largest covers all smaller calls.
 size_t scratch_bytes(const DecodeAttention& a, int workers);
+size_t cuda_scratch_bytes(const DecodeAttention& a);
 void decode_attention_cpu(const DecodeAttention& a, Context& ctx);
 void decode_attention_cuda(const DecodeAttention& a, Context& ctx);
 inline constexpr Op<DecodeAttention> decode_attention{"decode_attention", &decode_attention_cpu,
                                                       PIVOT_CUDA_TWIN(decode_attention_cuda)};
 
-/// Where the keys and values of one page go: `k_page` (D * kPageTokens) and `v_page` (kPageTokens,
-/// D).
+/// Where the keys and values of one page go on the CPU: `k_page` (D * kPageTokens) and `v_page`
+/// (kPageTokens, D).
 struct PageView {
   float* k_page;
   float* v_page;

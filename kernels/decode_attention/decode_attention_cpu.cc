@@ -133,44 +133,6 @@ int32_t finish_head(const Row& row, const Extent& e, const Workspace& w, int64_t
 
 }  // namespace
 
-void check(const DecodeAttention& a) {
-  PIVOT_CHECK(a.qkv.shape.rank == 3, "qkv must be (B, H + 2 G, D), is {}", to_string(a.qkv.shape));
-  PIVOT_CHECK(a.heads > 0 && a.kv_heads > 0 && a.heads % a.kv_heads == 0, "{} heads, {} kv heads",
-              a.heads, a.kv_heads);
-  PIVOT_CHECK(a.scale > 0, "scale {} must be positive", a.scale);
-  const int64_t b = a.qkv.dim(0);
-  const int64_t d = a.qkv.dim(2);
-  expect(a.qkv, DType::F32, {b, a.heads + 2 * a.kv_heads, d}, "qkv");
-  expect(a.out, DType::F32, {b, a.heads, d}, "out");
-  expect(a.lse, DType::F32, {b, a.heads}, "lse");
-  expect(a.tau, DType::F32, {b, a.heads}, "tau");
-  expect(a.jcut, DType::I32, {b, a.heads}, "jcut");
-  expect_if_present(a.lse_visible, DType::F32, {b, a.heads}, "lse_visible");
-  expect_if_present(a.nan_rows, DType::I32, {1}, "nan_rows");
-  PIVOT_CHECK(a.k_pages.shape.rank == 3, "k_pages must be (G, P, D * {}), is {}", kPageTokens,
-              to_string(a.k_pages.shape));
-  const int64_t pages = a.k_pages.dim(1);
-  expect(a.k_pages, DType::F32, {a.kv_heads, pages, d * kPageTokens}, "k_pages");
-  expect(a.v_pages, DType::F32, {a.kv_heads, pages, kPageTokens, d}, "v_pages");
-  expect(a.lengths, DType::I32, {b}, "lengths");
-  PIVOT_CHECK(a.page_table.shape.rank == 2, "page_table must be (B, S), is {}",
-              to_string(a.page_table.shape));
-  expect(a.page_table, DType::I32, {b, a.page_table.dim(1)}, "page_table");
-  PIVOT_CHECK(a.page_table.dim(1) * kPageTokens >= a.max_length,
-              "page_table holds {} pages, {} tokens wanted", a.page_table.dim(1), a.max_length);
-}
-
-Cost cost(const DecodeAttention& a) {
-  const auto rows = static_cast<double>(a.qkv.dim(0));
-  const auto n = static_cast<double>(a.max_length);
-  const auto kept =
-      static_cast<double>(a.policy.dense() ? a.max_length : budget_of(a.policy)(a.max_length));
-  const auto d = static_cast<double>(a.qkv.dim(2));
-  const double sets = a.policy.group == SelectionGroup::Head ? a.heads : a.kv_heads;
-  const double values = std::min(a.kv_heads * n, sets * kept);
-  return {2 * rows * a.heads * d * (n + kept), 4 * rows * d * (a.kv_heads * n + values)};
-}
-
 size_t scratch_bytes(const DecodeAttention& a, int workers) {
   const Extent e(a, workers);
   const int64_t rows = e.sequences * e.heads;

@@ -4,9 +4,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/attention/order.h"
+#include "kernels/attention/score_bits.h"
 #include "kernels/decode_attention/decode_attention.h"
 
 namespace pivot::ref {
@@ -20,22 +22,65 @@ struct DecodeRow {
   bool nan;
 };
 
+/// How keys lie in a page (decode_attention.h).
+enum class PageLayout { Tiles, Rows };
+
 namespace detail {
 
-inline std::vector<float> key_of(const DecodeAttention& a, int64_t b, int64_t g, int64_t token) {
+template <class T>
+std::vector<T> query_of(const DecodeAttention& a, int64_t b, int64_t head) {
   const int64_t d = a.qkv.dim(2);
-  const int64_t page = a.page_table.as<int32_t>()[b * a.page_table.dim(1) + token / kPageTokens];
-  std::vector<float> key(static_cast<size_t>(d));
-  load_page_key(a.k_pages.as<float>() + (g * a.k_pages.dim(1) + page) * kPageTokens * d,
-                token % kPageTokens, d, key.data());
-  return key;
+  const T* at = a.qkv.as<T>() + (b * a.qkv.dim(1) + head) * d;
+  return {at, at + d};
 }
 
-/// The bits by which keys are ranked: a chain of fp32 fused multiply-adds over ascending d.
-inline float ranking_score(const float* q, const std::vector<float>& key) {
+/// Row `token` of sequence b in pages of rows.
+template <class T>
+std::vector<T> row_of(const DecodeAttention& a, const Tensor& pages, int64_t b, int64_t g,
+                      int64_t token) {
+  const int64_t d = a.qkv.dim(2);
+  const int64_t page = a.page_table.as<int32_t>()[b * a.page_table.dim(1) + token / kPageTokens];
+  const T* at =
+      pages.as<T>() + ((g * pages.dim(1) + page) * kPageTokens + token % kPageTokens) * d;
+  return {at, at + d};
+}
+
+template <class T>
+std::vector<T> key_of(const DecodeAttention& a, PageLayout layout, int64_t b, int64_t g,
+                      int64_t token) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (layout == PageLayout::Tiles) {
+      const int64_t d = a.qkv.dim(2);
+      const int64_t page =
+          a.page_table.as<int32_t>()[b * a.page_table.dim(1) + token / kPageTokens];
+      std::vector<float> key(static_cast<size_t>(d));
+      load_page_key(a.k_pages.as<float>() + (g * a.k_pages.dim(1) + page) * kPageTokens * d,
+                    token % kPageTokens, d, key.data());
+      return key;
+    }
+  }
+  return row_of<T>(a, a.k_pages, b, g, token);
+}
+
+/// The bits by which keys are ranked: in F32 a chain of fused multiply-adds over ascending d, in
+/// BF16 steps of the tensor cores.
+inline float ranking_score(const std::vector<float>& q, const std::vector<float>& key) {
   float sum = 0;
   for (size_t d = 0; d < key.size(); ++d) sum = std::fma(q[d], key[d], sum);
   return sum;
+}
+inline float ranking_score(std::vector<BFloat16> q, std::vector<BFloat16> key) {
+  const size_t width = (q.size() + 15) / 16 * 16;
+  q.resize(width, BFloat16{0});
+  key.resize(width, BFloat16{0});
+  return mma_dot(q.data(), key.data(), static_cast<int>(width));
+}
+
+inline double exactly(float x) {
+  return x;
+}
+inline double exactly(BFloat16 x) {
+  return to_float(x);
 }
 
 inline double log_sum_exp(const std::vector<double>& x) {
@@ -48,28 +93,35 @@ inline double log_sum_exp(const std::vector<double>& x) {
 
 }  // namespace detail
 
-/// One query head of one sequence with at least one key.
-inline DecodeRow decode_attention(const DecodeAttention& a, int64_t b, int64_t head) {
+/// One query head of one sequence with at least one key. T is the type of qkv and the pages.
+template <class T = float>
+DecodeRow decode_attention(const DecodeAttention& a, int64_t b, int64_t head,
+                           PageLayout layout = PageLayout::Tiles) {
   const int64_t d = a.qkv.dim(2);
   const int64_t n = a.lengths.as<int32_t>()[b];
   const int64_t group = a.heads / a.kv_heads;
   const int64_t g = head / group;
   const bool shared = !a.policy.dense() && a.policy.group != SelectionGroup::Head;
-  const auto query = [&](int64_t h) { return a.qkv.as<float>() + (b * a.qkv.dim(1) + h) * d; };
+  const std::vector<T> own = detail::query_of<T>(a, b, head);
+  const int64_t ranked = shared ? group : 1;  // heads whose scores rank
+  std::vector<std::vector<T>> queries;
+  for (int64_t r = 0; r < ranked; ++r) {
+    queries.push_back(shared ? detail::query_of<T>(a, b, g * group + r) : own);
+  }
   DecodeRow row{};
   std::vector<double> exact(static_cast<size_t>(n));
   std::vector<float> rank(static_cast<size_t>(n));
   const int64_t k = a.policy.dense() ? n : budget_of(a.policy)(n);
   for (int64_t j = 0; j < n; ++j) {
-    const std::vector<float> key = detail::key_of(a, b, g, j);
+    const std::vector<T> key = detail::key_of<T>(a, layout, b, g, j);
     const auto i = static_cast<size_t>(j);
-    for (int64_t c = 0; c < d; ++c) {
-      exact[i] += double{query(head)[c]} * double{key[static_cast<size_t>(c)]};
+    for (size_t c = 0; c < key.size(); ++c) {
+      exact[i] += detail::exactly(own[c]) * detail::exactly(key[c]);
     }
     exact[i] *= a.scale;
-    rank[i] = detail::ranking_score(query(shared ? g * group : head), key);
-    for (int64_t r = 1; shared && r < group; ++r) {
-      const float s = detail::ranking_score(query(g * group + r), key);
+    rank[i] = detail::ranking_score(queries[0], key);
+    for (size_t r = 1; r < queries.size(); ++r) {
+      const float s = detail::ranking_score(queries[r], key);
       if (a.policy.group == SelectionGroup::Sum) {
         rank[i] += s;
       } else if (!(s <= rank[i])) {
@@ -98,12 +150,9 @@ inline DecodeRow decode_attention(const DecodeAttention& a, int64_t b, int64_t h
   row.lse_visible = detail::log_sum_exp(exact);
   row.out.assign(static_cast<size_t>(d), 0.0);
   for (size_t i = 0; i < row.kept.size(); ++i) {
-    const int64_t token = row.kept[i];
-    const int64_t page = a.page_table.as<int32_t>()[b * a.page_table.dim(1) + token / kPageTokens];
-    const float* value = a.v_pages.as<float>() +
-                         ((g * a.v_pages.dim(1) + page) * kPageTokens + token % kPageTokens) * d;
+    const std::vector<T> value = detail::row_of<T>(a, a.v_pages, b, g, row.kept[i]);
     const double p = std::exp(kept_scores[i] - row.lse);
-    for (int64_t c = 0; c < d; ++c) row.out[static_cast<size_t>(c)] += p * double{value[c]};
+    for (size_t c = 0; c < value.size(); ++c) row.out[c] += p * detail::exactly(value[c]);
   }
   return row;
 }

@@ -1,5 +1,6 @@
 #pragma once
-/// Token embedding: y[n] = table[token[n]].
+/// Token embedding: y[n] = table[token[n]]. A token outside [0, V) is an error on the CPU; a kernel
+/// cannot raise one, and gives a row of NaN forward and adds nothing backward.
 
 #include "kernels/op.h"
 
@@ -17,7 +18,9 @@ void embedding_forward_cuda(const EmbeddingForward& a, Context& ctx);
 inline constexpr Op<EmbeddingForward> embedding_forward{"embedding_forward", &embedding_forward_cpu,
                                                         PIVOT_CUDA_TWIN(embedding_forward_cuda)};
 
-/// dtable[token[n]] += dy[n], in the order of n (deterministic).
+/// dtable[token[n]] += dy[n], deterministic. The CPU twin adds in the order of n. The CUDA twin
+/// adds a token's rows in that order in chunks of 64, each from zero, and then the chunks in their
+/// order to dtable.
 struct EmbeddingBackward {
   Tensor dtable;  // in-out (V, C) F32, accumulated
   Tensor dy;      // in (N, C)
@@ -25,6 +28,7 @@ struct EmbeddingBackward {
 };
 void check(const EmbeddingBackward& a);
 Cost cost(const EmbeddingBackward& a);
+size_t cuda_scratch_bytes(const EmbeddingBackward& a);
 void embedding_backward_cpu(const EmbeddingBackward& a, Context& ctx);
 void embedding_backward_cuda(const EmbeddingBackward& a, Context& ctx);
 inline constexpr Op<EmbeddingBackward> embedding_backward{

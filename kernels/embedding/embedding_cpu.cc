@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "kernels/embedding/embedding.h"
+#include "kernels/embedding/sorted_rows.h"
 
 namespace pivot {
 namespace {
@@ -54,6 +55,12 @@ void check(const EmbeddingBackward& a) {
 Cost cost(const EmbeddingBackward& a) {
   const auto n = static_cast<double>(a.dy.count());
   return {n, 3.0 * static_cast<double>(a.dy.bytes())};
+}
+
+size_t cuda_scratch_bytes(const EmbeddingBackward& a) {
+  const int64_t count = a.tokens.dim(0);
+  return scratch_size(DType::I64, 2 * sorted_keys(count)) +
+         scratch_size(DType::F32, 2 * chunk_slots(count) * a.dtable.dim(1));
 }
 
 void embedding_backward_cpu(const EmbeddingBackward& a, Context& ctx) {

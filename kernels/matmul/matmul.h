@@ -1,16 +1,17 @@
 #pragma once
-/// Linear layer with its epilogues: y = x w^T + bias + residual.
+/// Linear layer with its epilogues: y = x w^T + bias + residual. Results are rounded once; on GPUs
+/// a BF16 result with bias and residual is rounded before the second of them is added, too.
 
 #include "kernels/op.h"
 
 namespace pivot {
 
 struct MatmulForward {
-  Tensor y;         // out (N, O)
+  Tensor y;         // out (N, O): x's dtype, or F32 (logits)
   Tensor x;         // in  (N, I)
-  Tensor w;         // in  (O, I)
-  Tensor bias;      // in  (O) or absent
-  Tensor residual;  // in  (N, O) or absent; may be y itself
+  Tensor w;         // in  (O, I) x's dtype
+  Tensor bias;      // in  (O) y's dtype, or absent
+  Tensor residual;  // in  (N, O) y's dtype, or absent; may be y itself
 };
 void check(const MatmulForward& a);
 Cost cost(const MatmulForward& a);
@@ -30,6 +31,7 @@ struct MatmulBackward {
 };
 void check(const MatmulBackward& a);
 Cost cost(const MatmulBackward& a);
+size_t cuda_scratch_bytes(const MatmulBackward& a);
 void matmul_backward_cpu(const MatmulBackward& a, Context& ctx);
 void matmul_backward_cuda(const MatmulBackward& a, Context& ctx);
 inline constexpr Op<MatmulBackward> matmul_backward{"matmul_backward", &matmul_backward_cpu,

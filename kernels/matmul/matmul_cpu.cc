@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "kernels/matmul/column_sums.h"
 #include "kernels/matmul/gemm.h"
 #include "kernels/matmul/matmul.h"
 
@@ -52,9 +53,10 @@ void check(const MatmulForward& a) {
   const int64_t rows = a.x.dim(0);
   const int64_t outputs = a.w.dim(0);
   expect(a.w, a.x.dtype, {outputs, a.x.dim(1)}, "w");
-  expect(a.y, a.x.dtype, {rows, outputs}, "y");
-  expect_if_present(a.bias, a.x.dtype, {outputs}, "bias");
-  expect_if_present(a.residual, a.x.dtype, {rows, outputs}, "residual");
+  const DType out = a.y.dtype == DType::F32 ? DType::F32 : a.x.dtype;
+  expect(a.y, out, {rows, outputs}, "y");
+  expect_if_present(a.bias, out, {outputs}, "bias");
+  expect_if_present(a.residual, out, {rows, outputs}, "residual");
 }
 
 Cost cost(const MatmulForward& a) {
@@ -122,6 +124,10 @@ Cost cost(const MatmulBackward& a) {
   return {(dx ? 4 : 2) * products,
           static_cast<double>((dx ? 2 : 1) * a.dy.bytes() + a.x.bytes() + 2 * a.dw.bytes() +
                               a.dx.bytes() + (dx ? a.w.bytes() : 0))};
+}
+
+size_t cuda_scratch_bytes(const MatmulBackward& a) {
+  return a.dbias.present() ? column_sums_scratch(a.dy.shape) : 0;
 }
 
 void matmul_backward_cpu(const MatmulBackward& a, Context& ctx) {

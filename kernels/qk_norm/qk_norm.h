@@ -37,6 +37,7 @@ struct QkNormBackward {
 void check(const QkNormBackward& a);
 Cost cost(const QkNormBackward& a);
 size_t scratch_bytes(const QkNormBackward& a, int workers);
+size_t cuda_scratch_bytes(const QkNormBackward& a);
 void qk_norm_backward_cpu(const QkNormBackward& a, Context& ctx);
 void qk_norm_backward_cuda(const QkNormBackward& a, Context& ctx);
 inline constexpr Op<QkNormBackward> qk_norm_backward{"qk_norm_backward", &qk_norm_backward_cpu,

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "kernels/qk_norm/qk_norm.h"
+#include "kernels/qk_norm/row_blocks.h"
 
 namespace pivot {
 namespace {
@@ -96,6 +97,10 @@ Cost cost(const QkNormBackward& a) {
 
 size_t scratch_bytes(const QkNormBackward& a, int) {
   return scratch_size(DType::F32, tasks_of(a) * 2 * a.qkv.dim(2));
+}
+
+size_t cuda_scratch_bytes(const QkNormBackward& a) {
+  return scratch_size(DType::F32, qk_norm_row_blocks(a.qkv.dim(0)) * 2 * a.qkv.dim(2));
 }
 
 void qk_norm_backward_cpu(const QkNormBackward& a, Context& ctx) {

@@ -18,11 +18,11 @@ struct QkNormForwardRef {
   }
   static std::vector<Operand> operands(const OpCase& c) {
     const Shape packed{c.dims.n, c.dims.h + 2 * c.dims.g, c.dims.d};
-    return {{"out", Role::Out, packed},
+    return {{"out", Role::Out, packed, c.real},
             {"rstd", Role::Out, {c.dims.n, c.dims.h + c.dims.g}},
-            {"qkv", Role::In, packed},
-            {"q_weight", Role::In, {c.dims.d}},
-            {"k_weight", Role::In, {c.dims.d}}};
+            {"qkv", Role::In, packed, c.real},
+            {"q_weight", Role::In, {c.dims.d}, c.real},
+            {"k_weight", Role::In, {c.dims.d}, c.real}};
   }
   static void adjust(const OpCase&, ValueMap<double>&) {}
 
@@ -48,16 +48,18 @@ struct QkNormForwardRef {
       }
     }
   }
+  static QkNormForward args(const OpCase& c, const TensorMap& t) {
+    return {.out = t.at("out"),
+            .rstd = t.at("rstd"),
+            .qkv = t.at("qkv"),
+            .q_weight = t.at("q_weight"),
+            .k_weight = t.at("k_weight"),
+            .heads = static_cast<int>(c.dims.h),
+            .kv_heads = static_cast<int>(c.dims.g),
+            .eps = kEps};
+  }
   static void call(const OpCase& c, const TensorMap& t, Context& ctx) {
-    qk_norm_forward({.out = t.at("out"),
-                     .rstd = t.at("rstd"),
-                     .qkv = t.at("qkv"),
-                     .q_weight = t.at("q_weight"),
-                     .k_weight = t.at("k_weight"),
-                     .heads = static_cast<int>(c.dims.h),
-                     .kv_heads = static_cast<int>(c.dims.g),
-                     .eps = kEps},
-                    ctx);
+    qk_norm_forward(args(c, t), ctx);
   }
 };
 
@@ -69,13 +71,13 @@ struct QkNormBackwardRef {
   static std::vector<OpCase> cases() { return Forward::cases(); }
   static std::vector<Operand> operands(const OpCase& c) {
     const Shape packed{c.dims.n, c.dims.h + 2 * c.dims.g, c.dims.d};
-    return {{"dqkv", Role::InOut, packed},
+    return {{"dqkv", Role::InOut, packed, c.real},
             {"dq_weight", Role::InOut, {c.dims.d}},
             {"dk_weight", Role::InOut, {c.dims.d}},
-            {"qkv", Role::In, packed},
+            {"qkv", Role::In, packed, c.real},
             {"rstd", Role::In, {c.dims.n, c.dims.h + c.dims.g}},
-            {"q_weight", Role::In, {c.dims.d}},
-            {"k_weight", Role::In, {c.dims.d}}};
+            {"q_weight", Role::In, {c.dims.d}, c.real},
+            {"k_weight", Role::In, {c.dims.d}, c.real}};
   }
   static void adjust(const OpCase& c, ValueMap<double>& t) {
     t["out"].resize(t["qkv"].size());
@@ -116,17 +118,19 @@ struct QkNormBackwardRef {
       }
     }
   }
+  static QkNormBackward args(const OpCase& c, const TensorMap& t) {
+    return {.dqkv = t.at("dqkv"),
+            .dq_weight = t.at("dq_weight"),
+            .dk_weight = t.at("dk_weight"),
+            .qkv = t.at("qkv"),
+            .rstd = t.at("rstd"),
+            .q_weight = t.at("q_weight"),
+            .k_weight = t.at("k_weight"),
+            .heads = static_cast<int>(c.dims.h),
+            .kv_heads = static_cast<int>(c.dims.g)};
+  }
   static void call(const OpCase& c, const TensorMap& t, Context& ctx) {
-    qk_norm_backward({.dqkv = t.at("dqkv"),
-                      .dq_weight = t.at("dq_weight"),
-                      .dk_weight = t.at("dk_weight"),
-                      .qkv = t.at("qkv"),
-                      .rstd = t.at("rstd"),
-                      .q_weight = t.at("q_weight"),
-                      .k_weight = t.at("k_weight"),
-                      .heads = static_cast<int>(c.dims.h),
-                      .kv_heads = static_cast<int>(c.dims.g)},
-                     ctx);
+    qk_norm_backward(args(c, t), ctx);
   }
 };
 

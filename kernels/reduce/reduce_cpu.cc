@@ -1,6 +1,7 @@
 #include <vector>
 
 #include "kernels/reduce/reduce.h"
+#include "kernels/reduce/sum_blocks.h"
 
 namespace pivot {
 namespace {
@@ -27,6 +28,10 @@ void check(const SumSquares& a) {
 
 Cost cost(const SumSquares& a) {
   return {2.0 * static_cast<double>(a.x.count()), static_cast<double>(a.x.bytes())};
+}
+
+size_t cuda_scratch_bytes(const SumSquares& a) {
+  return scratch_size(DType::I64, sum_blocks(a.x.count()));
 }
 
 void sum_squares_cpu(const SumSquares& a, Context& ctx) {

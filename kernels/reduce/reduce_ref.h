@@ -28,8 +28,11 @@ struct SumSquaresRef {
     for (int64_t i = 0; i < c.dims.p; ++i) total += number(t["x"][i]) * number(t["x"][i]);
     t["sum"][0] = rounded<S>(total);
   }
-  static void call(const OpCase&, const TensorMap& t, Context& ctx) {
-    sum_squares({.sum = t.at("sum"), .x = t.at("x")}, ctx);
+  static SumSquares args(const OpCase&, const TensorMap& t) {
+    return {.sum = t.at("sum"), .x = t.at("x")};
+  }
+  static void call(const OpCase& c, const TensorMap& t, Context& ctx) {
+    sum_squares(args(c, t), ctx);
   }
 };
 

@@ -33,6 +33,7 @@ struct RmsNormBackward {
 void check(const RmsNormBackward& a);
 Cost cost(const RmsNormBackward& a);
 size_t scratch_bytes(const RmsNormBackward& a, int workers);
+size_t cuda_scratch_bytes(const RmsNormBackward& a);
 void rmsnorm_backward_cpu(const RmsNormBackward& a, Context& ctx);
 void rmsnorm_backward_cuda(const RmsNormBackward& a, Context& ctx);
 inline constexpr Op<RmsNormBackward> rmsnorm_backward{"rmsnorm_backward", &rmsnorm_backward_cpu,

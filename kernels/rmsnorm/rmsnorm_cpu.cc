@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "kernels/rmsnorm/rmsnorm.h"
+#include "kernels/rmsnorm/row_blocks.h"
 
 namespace pivot {
 namespace {
@@ -85,6 +86,10 @@ Cost cost(const RmsNormBackward& a) {
 
 size_t scratch_bytes(const RmsNormBackward& a, int) {
   return scratch_size(DType::F32, tasks_of(a) * a.x.dim(1));
+}
+
+size_t cuda_scratch_bytes(const RmsNormBackward& a) {
+  return scratch_size(DType::F32, rmsnorm_row_blocks(a.x.dim(0)) * a.x.dim(1));
 }
 
 void rmsnorm_backward_cpu(const RmsNormBackward& a, Context& ctx) {

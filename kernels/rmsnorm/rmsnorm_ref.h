@@ -19,10 +19,10 @@ struct RmsNormForwardRef {
   }
   static std::vector<Operand> operands(const OpCase& c) {
     const auto& [n, width] = std::pair(c.dims.n, c.dims.c);
-    return {{"y", Role::Out, {n, width}},
+    return {{"y", Role::Out, {n, width}, c.real},
             {"rstd", Role::Out, {n}},
-            {"x", Role::In, {n, width}},
-            {"weight", Role::In, {width}}};
+            {"x", Role::In, {n, width}, c.real},
+            {"weight", Role::In, {width}, c.real}};
   }
   static void adjust(const OpCase&, ValueMap<double>&) {}
 
@@ -39,13 +39,15 @@ struct RmsNormForwardRef {
       for (int64_t i = 0; i < width; ++i) t["y"][n * width + i] = x[i] * rstd * t["weight"][i];
     }
   }
-  static void call(const OpCase&, const TensorMap& t, Context& ctx) {
-    rmsnorm_forward({.y = t.at("y"),
-                     .rstd = t.at("rstd"),
-                     .x = t.at("x"),
-                     .weight = t.at("weight"),
-                     .eps = kEps},
-                    ctx);
+  static RmsNormForward args(const OpCase&, const TensorMap& t) {
+    return {.y = t.at("y"),
+            .rstd = t.at("rstd"),
+            .x = t.at("x"),
+            .weight = t.at("weight"),
+            .eps = kEps};
+  }
+  static void call(const OpCase& c, const TensorMap& t, Context& ctx) {
+    rmsnorm_forward(args(c, t), ctx);
   }
 };
 
@@ -56,9 +58,9 @@ struct RmsNormBackwardRef {
   static std::vector<OpCase> cases() { return Forward::cases(); }
   static std::vector<Operand> operands(const OpCase& c) {
     const auto& [n, width] = std::pair(c.dims.n, c.dims.c);
-    return {{"dx", Role::InOut, {n, width}}, {"dweight", Role::InOut, {width}},
-            {"dy", Role::In, {n, width}},    {"x", Role::In, {n, width}},
-            {"weight", Role::In, {width}},   {"rstd", Role::In, {n}}};
+    return {{"dx", Role::InOut, {n, width}, c.real}, {"dweight", Role::InOut, {width}},
+            {"dy", Role::In, {n, width}, c.real},    {"x", Role::In, {n, width}, c.real},
+            {"weight", Role::In, {width}, c.real},   {"rstd", Role::In, {n}}};
   }
   static void adjust(const OpCase& c, ValueMap<double>& t) {
     t["y"].resize(t["x"].size());
@@ -87,14 +89,16 @@ struct RmsNormBackwardRef {
       t["dweight"][i] = sum(c.dims.n, term, t["dweight"][i]);
     }
   }
-  static void call(const OpCase&, const TensorMap& t, Context& ctx) {
-    rmsnorm_backward({.dx = t.at("dx"),
-                      .dweight = t.at("dweight"),
-                      .dy = t.at("dy"),
-                      .x = t.at("x"),
-                      .weight = t.at("weight"),
-                      .rstd = t.at("rstd")},
-                     ctx);
+  static RmsNormBackward args(const OpCase&, const TensorMap& t) {
+    return {.dx = t.at("dx"),
+            .dweight = t.at("dweight"),
+            .dy = t.at("dy"),
+            .x = t.at("x"),
+            .weight = t.at("weight"),
+            .rstd = t.at("rstd")};
+  }
+  static void call(const OpCase& c, const TensorMap& t, Context& ctx) {
+    rmsnorm_backward(args(c, t), ctx);
   }
 };
 

@@ -19,7 +19,7 @@ struct RopeRef {
                            {"empty", {.n = 0, .h = 2, .g = 1, .d = 8}}});
   }
   static std::vector<Operand> operands(const OpCase& c) {
-    return {{"qkv", Role::InOut, {c.dims.n, c.dims.h + 2 * c.dims.g, c.dims.d}},
+    return {{"qkv", Role::InOut, {c.dims.n, c.dims.h + 2 * c.dims.g, c.dims.d}, c.real},
             {"positions", Role::In, {c.dims.n}, DType::I32},
             {"frequencies", Role::In, {c.dims.d / 2}}};
   }
@@ -50,15 +50,15 @@ struct RopeRef {
       }
     }
   }
-  static void call(const OpCase& c, const TensorMap& t, Context& ctx) {
-    rope({.qkv = t.at("qkv"),
-          .positions = t.at("positions"),
-          .frequencies = t.at("frequencies"),
-          .heads = static_cast<int>(c.dims.h),
-          .kv_heads = static_cast<int>(c.dims.g),
-          .direction = direction},
-         ctx);
+  static Rope args(const OpCase& c, const TensorMap& t) {
+    return {.qkv = t.at("qkv"),
+            .positions = t.at("positions"),
+            .frequencies = t.at("frequencies"),
+            .heads = static_cast<int>(c.dims.h),
+            .kv_heads = static_cast<int>(c.dims.g),
+            .direction = direction};
   }
+  static void call(const OpCase& c, const TensorMap& t, Context& ctx) { rope(args(c, t), ctx); }
 };
 
 }  // namespace pivot::ref

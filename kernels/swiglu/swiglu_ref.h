@@ -17,7 +17,8 @@ struct SwigluForwardRef {
                            {"empty", {.n = 0, .f = 8}}});
   }
   static std::vector<Operand> operands(const OpCase& c) {
-    return {{"y", Role::Out, {c.dims.n, c.dims.f}}, {"gate_up", Role::In, {c.dims.n, 2, c.dims.f}}};
+    return {{"y", Role::Out, {c.dims.n, c.dims.f}, c.real},
+            {"gate_up", Role::In, {c.dims.n, 2, c.dims.f}, c.real}};
   }
   static void adjust(const OpCase&, ValueMap<double>&) {}
 
@@ -36,8 +37,11 @@ struct SwigluForwardRef {
       }
     }
   }
-  static void call(const OpCase&, const TensorMap& t, Context& ctx) {
-    swiglu_forward({.y = t.at("y"), .gate_up = t.at("gate_up")}, ctx);
+  static SwigluForward args(const OpCase&, const TensorMap& t) {
+    return {.y = t.at("y"), .gate_up = t.at("gate_up")};
+  }
+  static void call(const OpCase& c, const TensorMap& t, Context& ctx) {
+    swiglu_forward(args(c, t), ctx);
   }
 };
 
@@ -47,9 +51,9 @@ struct SwigluBackwardRef {
 
   static std::vector<OpCase> cases() { return Forward::cases(); }
   static std::vector<Operand> operands(const OpCase& c) {
-    return {{"dgate_up", Role::Out, {c.dims.n, 2, c.dims.f}},
-            {"dy", Role::In, {c.dims.n, c.dims.f}},
-            {"gate_up", Role::In, {c.dims.n, 2, c.dims.f}}};
+    return {{"dgate_up", Role::Out, {c.dims.n, 2, c.dims.f}, c.real},
+            {"dy", Role::In, {c.dims.n, c.dims.f}, c.real},
+            {"gate_up", Role::In, {c.dims.n, 2, c.dims.f}, c.real}};
   }
   static void adjust(const OpCase&, ValueMap<double>&) {}
 
@@ -68,9 +72,11 @@ struct SwigluBackwardRef {
       }
     }
   }
-  static void call(const OpCase&, const TensorMap& t, Context& ctx) {
-    swiglu_backward({.dgate_up = t.at("dgate_up"), .dy = t.at("dy"), .gate_up = t.at("gate_up")},
-                    ctx);
+  static SwigluBackward args(const OpCase&, const TensorMap& t) {
+    return {.dgate_up = t.at("dgate_up"), .dy = t.at("dy"), .gate_up = t.at("gate_up")};
+  }
+  static void call(const OpCase& c, const TensorMap& t, Context& ctx) {
+    swiglu_backward(args(c, t), ctx);
   }
 };
 

@@ -25,6 +25,7 @@ target_link_libraries(sentencepiece::sentencepiece INTERFACE ${SENTENCEPIECE_LIB
 # (portable, also as PTX for anything newer).
 set(PIVOT_CUDA_ARCHS "90a;80" CACHE STRING "CUDA architectures to compile for")
 set(PIVOT_WITH_CUDA OFF)
+set(PIVOT_WITH_CUDNN OFF)
 if(NOT PIVOT_CUDA STREQUAL "OFF")
   find_package(CUDAToolkit QUIET)
   file(GLOB gpus /dev/nvidia[0-9]*)
@@ -33,22 +34,39 @@ if(NOT PIVOT_CUDA STREQUAL "OFF")
     set(CMAKE_CUDA_ARCHITECTURES OFF)  # the flags of PIVOT_CUDA_ARCHS take its place
     set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE})
     enable_language(CUDA)
+    if(NOT DEFINED CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
+      # CMake 3.25 (Debian 12) does not know that nvcc has C++20.
+      set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+      set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+    endif()
     set(CMAKE_CUDA_STANDARD 20)
     set(CMAKE_CUDA_STANDARD_REQUIRED ON)
     set(PIVOT_WITH_CUDA ON)
-    # cuDNN's headers come with the toolkit or a package; the frontend (headers only) is fetched by
-    # scripts/cuda_headers.sh. Both are optional: without them dense attention is our own kernel.
-    find_path(CUDNN_INCLUDE_DIR cudnn.h HINTS ${CUDAToolkit_INCLUDE_DIRS} ${CUDNN_ROOT}/include)
-    find_library(CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 HINTS ${CUDAToolkit_LIBRARY_DIR} ${CUDNN_ROOT}/lib)
+    # cuDNN comes with the toolkit or with Python's packages (CUDNN_ROOT: scripts/gpu_check.sh finds
+    # them), the frontend (headers only) by scripts/cuda_headers.sh. Both are optional: without them
+    # dense attention is our own kernel.
+    find_path(CUDNN_INCLUDE_DIR cudnn.h HINTS ${CUDNN_ROOT}/include ${CUDAToolkit_INCLUDE_DIRS})
+    find_library(CUDNN_LIBRARY NAMES cudnn libcudnn.so.9
+                 HINTS ${CUDNN_ROOT}/lib ${CUDAToolkit_LIBRARY_DIR})
     find_path(CUDNN_FRONTEND_INCLUDE_DIR cudnn_frontend.h
               HINTS ${CMAKE_SOURCE_DIR}/.deps/cudnn-frontend/include)
-    set(PIVOT_WITH_CUDNN OFF)
-    if(CUDNN_INCLUDE_DIR AND CUDNN_LIBRARY AND CUDNN_FRONTEND_INCLUDE_DIR)
+    foreach(part IN ITEMS CUDNN_INCLUDE_DIR CUDNN_LIBRARY CUDNN_FRONTEND_INCLUDE_DIR)
+      if(NOT ${part})
+        message(STATUS "cuDNN: no ${part}; scripts/cuda_headers.sh says how to get it")
+        set(PIVOT_WITHOUT_CUDNN_PART ON)
+      endif()
+    endforeach()
+    if(NOT PIVOT_WITHOUT_CUDNN_PART AND NOT TARGET CUDA::nvrtc)
+      message(STATUS "cuDNN: the toolkit has no libnvrtc, which the frontend links")
+      set(PIVOT_WITHOUT_CUDNN_PART ON)
+    endif()
+    if(NOT PIVOT_WITHOUT_CUDNN_PART)
       set(PIVOT_WITH_CUDNN ON)
       add_library(cudnn::cudnn INTERFACE IMPORTED GLOBAL)
-      target_include_directories(cudnn::cudnn INTERFACE ${CUDNN_INCLUDE_DIR}
-                                                        ${CUDNN_FRONTEND_INCLUDE_DIR})
-      target_link_libraries(cudnn::cudnn INTERFACE ${CUDNN_LIBRARY})
+      target_include_directories(cudnn::cudnn INTERFACE ${CUDNN_FRONTEND_INCLUDE_DIR}
+                                                        ${CUDNN_INCLUDE_DIR})
+      target_compile_definitions(cudnn::cudnn INTERFACE CUDNN_FRONTEND_SKIP_JSON_LIB)
+      target_link_libraries(cudnn::cudnn INTERFACE ${CUDNN_LIBRARY} CUDA::nvrtc CUDA::cudart)
     endif()
   endif()
 endif()

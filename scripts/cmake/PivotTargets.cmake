@@ -76,10 +76,13 @@ function(pivot_emulated_kernel variable source)
     file(CONFIGURE OUTPUT ${wrapper} CONTENT "#include \"${source}\"\n")
     add_library(${target} OBJECT ${wrapper})
     target_include_directories(${target} BEFORE PRIVATE ${CMAKE_SOURCE_DIR}/tests/simt/shadow)
-    # Device code has no rule about aliasing, and fuses multiply-adds.
+    # Device code has no rule about aliasing, and fuses multiply-adds. What GPUs refuse or compute
+    # in their own way is checked (tests/simt/checks.cc).
     target_compile_options(
       ${target} PRIVATE -include ${CMAKE_SOURCE_DIR}/tests/simt/simt.h -O2 -fno-strict-aliasing
-                        -ffp-contract=fast -Wno-unknown-pragmas -Wno-extra -Wno-shadow)
+                        -ffp-contract=fast -Wno-unknown-pragmas -Wno-extra -Wno-shadow
+                        -fsanitize=alignment,bounds,shift,signed-integer-overflow
+                        -fno-sanitize-recover=all)
     target_link_libraries(${target} PRIVATE pivot_flags)
     set_property(SOURCE ${wrapper} APPEND PROPERTY OBJECT_DEPENDS
                  ${CMAKE_SOURCE_DIR}/tests/simt/simt.h)
@@ -89,8 +92,9 @@ endfunction()
 
 # pivot_cuda_test(name SOURCES ... KERNELS kernels/x/y.cu ... DEPS ...): a Catch2 program that runs
 # on the GPU (gpu_name) in builds with CUDA; emulated (simt_name), with these kernels, in others.
+# TWINS: ops that these sources call have their CUDA twins, which KERNELS define, in both.
 function(pivot_cuda_test name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;KERNELS;DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "TWINS" "" "SOURCES;KERNELS;DEPS" ${ARGN})
   if(PIVOT_WITH_CUDA)
     pivot_test(gpu_${name} SOURCES ${ARG_SOURCES} DEPS ${ARG_DEPS} LABEL gpu)
     target_sources(gpu_${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests/support/need_gpu.cc)
@@ -100,8 +104,11 @@ function(pivot_cuda_test name)
         target_sources(gpu_${name} PRIVATE ${CMAKE_SOURCE_DIR}/${kernel})
       endif()
     endforeach()
-  else()
+  elseif(NOT PIVOT_SANITIZE MATCHES "thread")  # it does not know fibers; all run on one thread
     pivot_test(simt_${name} SOURCES ${ARG_SOURCES} DEPS ${ARG_DEPS})
+    if(ARG_TWINS)
+      target_compile_definitions(simt_${name} PRIVATE PIVOT_WITH_CUDA)
+    endif()
     # The emulated runtime takes the place of src/core/cuda_absent.cc: objects come before archives.
     target_sources(simt_${name} PRIVATE $<TARGET_OBJECTS:pivot_simt>)
     foreach(kernel IN LISTS ARG_KERNELS)

@@ -39,27 +39,27 @@ void check_options(const AttentionBenchOptions& o) {
 /// Tensors of one forward and backward pass.
 class Problem {
  public:
-  Problem(const AttentionBenchOptions& o, ThreadPool& pool)
+  Problem(const AttentionBenchOptions& o, Bench& bench)
       : o_(o),
-        qkv_(random_floats(o.length * (o.heads + 2 * o.kv_heads) * o.head_dim, 0, pool)),
-        dout_(random_floats(o.length * o.heads * o.head_dim, 1, pool)),
-        dqkv_(qkv_.size()),
-        out_(dout_.size()),
-        lse_(static_cast<size_t>(o.length * o.heads)),
-        tau_(lse_.size()),
-        jcut_(lse_.size()),
-        offsets_{0, static_cast<int32_t>(o.length)} {}
+        qkv_(bench.random({o.length, o.heads + 2 * int64_t{o.kv_heads}, o.head_dim}, 0)),
+        dout_(bench.random({o.length, o.heads, o.head_dim}, 1)),
+        dqkv_(bench.tensor(bench.dtype(), qkv_.shape)),
+        out_(bench.tensor(bench.dtype(), dout_.shape)),
+        lse_(bench.tensor(DType::F32, {o.length, o.heads})),
+        tau_(bench.tensor(DType::F32, lse_.shape)),
+        jcut_(bench.tensor(DType::I32, lse_.shape)),
+        offsets_(bench.upload(std::vector<int32_t>{0, static_cast<int32_t>(o.length)}, {2})) {}
 
   void forward(const AttentionPolicy& policy, Context& ctx) {
-    attention_forward({.out = view(out_.data(), heads_shape()),
-                       .lse = view(lse_.data(), row_shape()),
-                       .tau = view(tau_.data(), row_shape()),
-                       .jcut = view(jcut_.data(), row_shape()),
+    attention_forward({.out = out_,
+                       .lse = lse_,
+                       .tau = tau_,
+                       .jcut = jcut_,
                        .lse_visible = {},
                        .entropy = {},
                        .nan_rows = {},
-                       .qkv = view(qkv_.data(), packed_shape()),
-                       .doc_offsets = view(offsets_.data(), {2}),
+                       .qkv = qkv_,
+                       .doc_offsets = offsets_,
                        .heads = o_.heads,
                        .kv_heads = o_.kv_heads,
                        .scale = scale(),
@@ -68,14 +68,14 @@ class Problem {
                       ctx);
   }
   void backward(const AttentionPolicy& policy, Context& ctx) {
-    attention_backward({.dqkv = view(dqkv_.data(), packed_shape()),
-                        .dout = view(dout_.data(), heads_shape()),
-                        .out = view(out_.data(), heads_shape()),
-                        .lse = view(lse_.data(), row_shape()),
-                        .tau = view(tau_.data(), row_shape()),
-                        .jcut = view(jcut_.data(), row_shape()),
-                        .qkv = view(qkv_.data(), packed_shape()),
-                        .doc_offsets = view(offsets_.data(), {2}),
+    attention_backward({.dqkv = dqkv_,
+                        .dout = dout_,
+                        .out = out_,
+                        .lse = lse_,
+                        .tau = tau_,
+                        .jcut = jcut_,
+                        .qkv = qkv_,
+                        .doc_offsets = offsets_,
                         .heads = o_.heads,
                         .kv_heads = o_.kv_heads,
                         .scale = scale(),
@@ -85,16 +85,10 @@ class Problem {
   }
 
  private:
-  Shape packed_shape() const {
-    return {o_.length, o_.heads + 2 * int64_t{o_.kv_heads}, o_.head_dim};
-  }
-  Shape heads_shape() const { return {o_.length, o_.heads, o_.head_dim}; }
-  Shape row_shape() const { return {o_.length, o_.heads}; }
   float scale() const { return 1.0F / std::sqrt(static_cast<float>(o_.head_dim)); }
 
   const AttentionBenchOptions& o_;
-  std::vector<float> qkv_, dout_, dqkv_, out_, lse_, tau_;
-  std::vector<int32_t> jcut_, offsets_;
+  Tensor qkv_, dout_, dqkv_, out_, lse_, tau_, jcut_, offsets_;
 };
 
 }  // namespace
@@ -110,7 +104,7 @@ int run_bench_attention(const std::vector<std::string>& args) {
   for (const std::string& spec : specs) policies.push_back(parse_policy(spec));
 
   Bench bench("bench attention", options);
-  Problem problem(options, bench.pool());
+  Problem problem(options, bench);
   double first = 0;
   for (size_t i = 0; i < specs.size(); ++i) {
     const AttentionPolicy& policy = policies[i];

@@ -43,49 +43,49 @@ void check_options(const DecodeBenchOptions& o) {
 /// One token per sequence over a cache of random keys and values.
 class Problem {
  public:
-  Problem(const DecodeBenchOptions& o, ThreadPool& pool)
-      : o_(o), columns_((o.context + kPageTokens - 1) / kPageTokens), pages_(columns_ * o.batch) {
-    const int64_t cache = o.kv_heads * pages_ * kPageTokens * o.head_dim;
-    qkv_ = random_floats(o.batch * packed_heads() * o.head_dim, 0, pool);
-    keys_ = random_floats(cache, 1, pool);
-    values_ = random_floats(cache, 2, pool);
-    out_.resize(static_cast<size_t>(o.batch * o.heads * o.head_dim));
-    lse_.resize(static_cast<size_t>(o.batch * o.heads));
-    tau_.resize(lse_.size());
-    jcut_.resize(lse_.size());
-    table_.resize(static_cast<size_t>(pages_));
-    std::iota(table_.begin(), table_.end(), 0);
-    lengths_.assign(static_cast<size_t>(o.batch), static_cast<int32_t>(o.context));
+  Problem(const DecodeBenchOptions& o, Bench& bench)
+      : o_(o),
+        columns_((o.context + kPageTokens - 1) / kPageTokens),
+        pages_(columns_ * o.batch),
+        qkv_(bench.random({o.batch, o.heads + 2 * int64_t{o.kv_heads}, o.head_dim}, 0)),
+        keys_(bench.random({o.kv_heads, pages_, o.head_dim * kPageTokens}, 1)),
+        values_(bench.random({o.kv_heads, pages_, kPageTokens, o.head_dim}, 2)),
+        out_(bench.tensor(bench.dtype(), {o.batch, o.heads, o.head_dim})),
+        lse_(bench.tensor(DType::F32, {o.batch, o.heads})),
+        tau_(bench.tensor(DType::F32, lse_.shape)),
+        jcut_(bench.tensor(DType::I32, lse_.shape)) {
+    std::vector<int32_t> table(static_cast<size_t>(pages_));
+    std::iota(table.begin(), table.end(), 0);
+    table_ = bench.upload(table, {o.batch, columns_});
+    lengths_ = bench.upload(
+        std::vector<int32_t>(static_cast<size_t>(o.batch), static_cast<int32_t>(o.context)),
+        {o.batch});
   }
 
   void run(const AttentionPolicy& policy, Context& ctx) {
-    decode_attention(
-        {.out = view(out_.data(), {o_.batch, o_.heads, o_.head_dim}),
-         .lse = view(lse_.data(), {o_.batch, o_.heads}),
-         .tau = view(tau_.data(), {o_.batch, o_.heads}),
-         .jcut = view(jcut_.data(), {o_.batch, o_.heads}),
-         .lse_visible = {},
-         .nan_rows = {},
-         .qkv = view(qkv_.data(), {o_.batch, packed_heads(), o_.head_dim}),
-         .k_pages = view(keys_.data(), {o_.kv_heads, pages_, o_.head_dim * kPageTokens}),
-         .v_pages = view(values_.data(), {o_.kv_heads, pages_, kPageTokens, o_.head_dim}),
-         .page_table = view(table_.data(), {o_.batch, columns_}),
-         .lengths = view(lengths_.data(), {o_.batch}),
-         .heads = o_.heads,
-         .kv_heads = o_.kv_heads,
-         .scale = 1.0F / std::sqrt(static_cast<float>(o_.head_dim)),
-         .max_length = o_.context,
-         .policy = policy},
-        ctx);
+    decode_attention({.out = out_,
+                      .lse = lse_,
+                      .tau = tau_,
+                      .jcut = jcut_,
+                      .lse_visible = {},
+                      .nan_rows = {},
+                      .qkv = qkv_,
+                      .k_pages = keys_,
+                      .v_pages = values_,
+                      .page_table = table_,
+                      .lengths = lengths_,
+                      .heads = o_.heads,
+                      .kv_heads = o_.kv_heads,
+                      .scale = 1.0F / std::sqrt(static_cast<float>(o_.head_dim)),
+                      .max_length = o_.context,
+                      .policy = policy},
+                     ctx);
   }
 
  private:
-  int64_t packed_heads() const { return o_.heads + 2 * int64_t{o_.kv_heads}; }
-
   const DecodeBenchOptions& o_;
   int64_t columns_, pages_;
-  std::vector<float> qkv_, keys_, values_, out_, lse_, tau_;
-  std::vector<int32_t> jcut_, table_, lengths_;
+  Tensor qkv_, keys_, values_, out_, lse_, tau_, jcut_, table_, lengths_;
 };
 
 }  // namespace
@@ -103,7 +103,7 @@ int run_bench_decode(const std::vector<std::string>& args) {
   for (const std::string& spec : specs) policies.push_back(parse_policy(spec));
 
   Bench bench("bench decode", options);
-  Problem problem(options, bench.pool());
+  Problem problem(options, bench);
   double first = 0;
   for (size_t i = 0; i < specs.size(); ++i) {
     BenchRow& row = bench.time(specs[i], [&](Context& ctx) { problem.run(policies[i], ctx); });

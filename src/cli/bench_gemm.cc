@@ -1,7 +1,7 @@
 #include <charconv>
 #include <cstdio>
 
-#include "kernels/matmul/matmul.h"
+#include "kernels/matmul/products.h"
 #include "src/base/check.h"
 #include "src/cli/bench_measure.h"
 #include "src/cli/command_line.h"
@@ -13,9 +13,12 @@ struct GemmOptions : BenchOptions {
   std::vector<std::string> shapes = {"1024x256x768",   "4096x256x1376", "4096x688x256",
                                      "8192x1024x4096", "1x1024x4096",   "16x1024x4096"};
 
+  bool measure = true;
+
   template <class V>
   void visit(V&& v) {
     v("shapes", shapes, "products, each rows x inputs x outputs");
+    v("measure", measure, "on a GPU, measure which of cuBLASLt's algorithms is the fastest");
     BenchOptions::visit(v);
   }
 };
@@ -40,6 +43,52 @@ GemmShape parse_shape(const std::string& text) {
   return shape;
 }
 
+/// The tensors of one layer, with the products both as the ops and as plain calls of cuBLASLt.
+class Problem {
+ public:
+  Problem(const GemmShape& s, Bench& bench)
+      : x_(bench.random({s.rows, s.inputs}, 0)),
+        w_(bench.random({s.outputs, s.inputs}, 1)),
+        dy_(bench.random({s.rows, s.outputs}, 2)),
+        y_(bench.tensor(bench.dtype(), dy_.shape)),
+        dx_(bench.tensor(bench.dtype(), x_.shape)),
+        dw_(bench.tensor(DType::F32, w_.shape)) {}
+
+  void forward(Context& ctx) const { matmul_forward(forward_args(), ctx); }
+  void backward(Context& ctx) const { matmul_backward(backward_args(), ctx); }
+
+  void forward_by_library(Context& ctx) const {
+    if (ctx.device.is_plan()) return forward(ctx);
+    cuda::gemm_reference(output_product(forward_args()), ctx);
+  }
+  void backward_by_library(Context& ctx) const {
+    if (ctx.device.is_plan()) return backward(ctx);
+    cuda::gemm_reference(input_gradient_product(backward_args()), ctx);
+    cuda::gemm_reference(weight_gradient_product(backward_args()), ctx);
+  }
+
+ private:
+  MatmulForward forward_args() const {
+    return {.y = y_, .x = x_, .w = w_, .bias = {}, .residual = {}};
+  }
+  MatmulBackward backward_args() const {
+    return {.dx = dx_, .dw = dw_, .dbias = {}, .dy = dy_, .x = x_, .w = w_};
+  }
+
+  Tensor x_, w_, dy_, y_, dx_, dw_;
+};
+
+using Pass = void (Problem::*)(Context&) const;
+
+/// Times the op and, on a GPU, the library, whose row says how many times as fast the op is.
+void time_pass(Bench& bench, const std::string& name, const Problem& problem, Pass op,
+               Pass library) {
+  const double seconds = bench.time(name, [&](Context& ctx) { (problem.*op)(ctx); }).seconds;
+  if (!bench.device().is_cuda()) return;
+  BenchRow& row = bench.time(name + ", cuBLASLt", [&](Context& ctx) { (problem.*library)(ctx); });
+  row.more.emplace_back("op_speedup", row.seconds / seconds);
+}
+
 }  // namespace
 
 int run_bench_gemm(const std::vector<std::string>& args) {
@@ -51,27 +100,15 @@ int run_bench_gemm(const std::vector<std::string>& args) {
   for (const std::string& text : options.shapes) shapes.push_back(parse_shape(text));
 
   Bench bench("bench gemm", options);
+  if (bench.device().is_cuda()) {
+    cuda::state<cuda::Blas>(bench.device().index).set_measuring(options.measure);
+  }
   for (size_t i = 0; i < shapes.size(); ++i) {
-    const auto [n, in, out] = shapes[i];
-    std::vector<float> x = random_floats(n * in, 0, bench.pool());
-    std::vector<float> w = random_floats(out * in, 1, bench.pool());
-    std::vector<float> dy = random_floats(n * out, 2, bench.pool());
-    std::vector<float> y(dy.size()), dx(x.size()), dw(w.size());
-    const Tensor tx = view(x.data(), {n, in});
-    const Tensor tw = view(w.data(), {out, in});
-    bench.time(options.shapes[i] + " forward", [&](Context& ctx) {
-      matmul_forward({.y = view(y.data(), {n, out}), .x = tx, .w = tw, .bias = {}, .residual = {}},
-                     ctx);
-    });
-    bench.time(options.shapes[i] + " backward", [&](Context& ctx) {
-      matmul_backward({.dx = view(dx.data(), {n, in}),
-                       .dw = view(dw.data(), {out, in}),
-                       .dbias = {},
-                       .dy = view(dy.data(), {n, out}),
-                       .x = tx,
-                       .w = tw},
-                      ctx);
-    });
+    const Problem problem(shapes[i], bench);
+    time_pass(bench, options.shapes[i] + " forward", problem, &Problem::forward,
+              &Problem::forward_by_library);
+    time_pass(bench, options.shapes[i] + " backward", problem, &Problem::backward,
+              &Problem::backward_by_library);
   }
   bench.finish();
   return 0;

@@ -13,16 +13,22 @@
 #include "src/base/log.h"
 #include "src/base/philox.h"
 #include "src/cli/doctor_measure.h"
+#include "src/core/cuda.h"
+#include "train/calibrate.h"
 
 namespace pivot {
 namespace {
 
-constexpr Device kCpu{Device::Kind::Cpu, 0};
-constexpr Device kPlan{Device::Kind::Plan, 0};
 constexpr size_t kMinRepeats = 3;
 constexpr size_t kMaxRepeats = 1000;
 
 double seconds_of(const std::function<void(Context&)>& call, Context& ctx) {
+  if (ctx.device.is_cuda()) {
+    cuda::Stopwatch watch(ctx.device.index);
+    watch.start();
+    call(ctx);
+    return watch.stop();
+  }
   const auto start = std::chrono::steady_clock::now();
   call(ctx);
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -37,25 +43,79 @@ std::string processor_name() {
   return "unknown";
 }
 
+// Bytes read and written per second by a copy of 2 GiB within the GPU's memory.
+double measure_copy_bandwidth(Device device) {
+  constexpr size_t kBytes = size_t{2} << 30;
+  constexpr int kRepeats = 10;
+  const DeviceBuffer from(device, kBytes), to(device, kBytes);
+  double best = 1e9;
+  for (int i = 0; i < kRepeats; ++i) {
+    cuda::Stopwatch watch(device.index);
+    watch.start();
+    cuda::copy_on_device(device.index, to.data(), from.data(), kBytes);
+    best = std::min(best, watch.stop());
+  }
+  return 2.0 * static_cast<double>(kBytes) / best;
+}
+
+// Device and dtype by the same rules as a training run's.
+Compute compute_of(const BenchOptions& options) {
+  TrainOptions train;
+  train.device = options.device;
+  train.dtype = options.dtype;
+  return compute_of(train);
+}
+
 }  // namespace
 
 Bench::Bench(std::string command, const BenchOptions& options)
     : command_(std::move(command)), options_(options), pool_(std::max(0, options.threads)) {
   if (options.threads < 0) throw_user("--threads {}: must be 0 (all) or more", options.threads);
   if (!(options.seconds >= 0)) throw_user("--seconds {}: must be 0 or more", options.seconds);
-  peak_flops_ = measure_sgemm(pool_).gflops * 1e9;
-  peak_bytes_ = measure_read_bandwidth(pool_);
+  const Compute compute = compute_of(options);
+  device_ = compute.device;
+  dtype_ = compute.dtype;
+  if (device_.is_cuda()) {
+    peak_flops_ = measure_matmul_flops(compute, pool_);
+    peak_bytes_ = measure_copy_bandwidth(device_);
+  } else {
+    peak_flops_ = measure_sgemm(pool_).gflops * 1e9;
+    peak_bytes_ = measure_read_bandwidth(pool_);
+  }
+}
+
+Tensor Bench::tensor(DType dtype, Shape shape) {
+  Tensor t{nullptr, dtype, shape};
+  t.data = memory_.emplace_back(device_, std::max<size_t>(t.bytes(), 1)).data();
+  return t;
+}
+
+Tensor Bench::upload(const void* values, DType dtype, Shape shape) {
+  const Tensor t = tensor(dtype, shape);
+  Arena none(device_, 0);
+  Context ctx{device_, pool_, none, nullptr};
+  copy_from_host(t, values, ctx);
+  return t;
+}
+
+Tensor Bench::random(Shape shape, uint32_t substream) {
+  const std::vector<float> values = random_floats(shape.count(), substream, pool_);
+  if (dtype_ == DType::F32) return upload(values, shape);
+  std::vector<BFloat16> rounded(values.size());
+  std::transform(values.begin(), values.end(), rounded.begin(), to_bfloat16);
+  return upload(rounded, shape);
 }
 
 BenchRow& Bench::time(const std::string& name, const std::function<void(Context&)>& call) {
   log::status_line(fmt::format("{}: {}", command_, name));
-  Arena counting(kPlan, 0);
+  const Device planned = plan_device(device_);
+  Arena counting(planned, 0);
   CostLedger ledger;
-  Context plan{kPlan, pool_, counting, &ledger};
+  Context plan{planned, pool_, counting, &ledger};
   call(plan);
 
-  Arena arena(kCpu, counting.peak());
-  Context ctx{kCpu, pool_, arena, nullptr};
+  Arena arena(device_, counting.peak());
+  Context ctx{device_, pool_, arena, nullptr};
   call(ctx);
   std::vector<double> times;
   double total = 0;
@@ -70,6 +130,7 @@ BenchRow& Bench::time(const std::string& name, const std::function<void(Context&
                                      .best = times.front(),
                                      .repeats = static_cast<int>(times.size()),
                                      .cost = ledger.total,
+                                     .scratch = counting.peak(),
                                      .more = {}});
 }
 
@@ -82,9 +143,15 @@ void Bench::finish() const {
   if (!options_.json.empty()) write_json();
 }
 
+std::string Bench::machine() const {
+  if (device_.is_cuda()) return cuda::device_info(device_.index).name;
+  return fmt::format("{}, {} threads", processor_name(), pool_.size());
+}
+
 void Bench::print() const {
-  fmt::print("{}, {} threads: peak {:.0f} GFLOP/s sgemm, {:.1f} GB/s read\n\n", processor_name(),
-             pool_.size(), peak_flops_ * 1e-9, peak_bytes_ * 1e-9);
+  fmt::print("{}, {}: peak {:.0f} GFLOP/s matrix product, {:.1f} GB/s {}\n\n", machine(),
+             dtype_name(dtype_), peak_flops_ * 1e-9, peak_bytes_ * 1e-9,
+             device_.is_cuda() ? "copy" : "read");
   size_t width = 4;
   for (const BenchRow& row : rows_) width = std::max(width, row.name.size());
   fmt::print("{:<{}}  {:>10}  {:>9}  {:>8}  {:>6}\n", "", width, "ms", "GFLOP/s", "GB/s", "% peak");
@@ -105,6 +172,7 @@ void Bench::write_json() const {
                                     {"repeats", row.repeats},
                                     {"flops", row.cost.flops},
                                     {"bytes", row.cost.bytes},
+                                    {"scratch", row.scratch},
                                     {"gflop_per_s", row.gflops()},
                                     {"gb_per_s", row.gigabytes()},
                                     {"peak_share", roofline_share(row)}};
@@ -115,10 +183,13 @@ void Bench::write_json() const {
                                            {"version", kVersion},
                                            {"commit", kGitHash},
                                            {"compiler", kCompiler},
+                                           {"device", to_string(device_)},
+                                           {"machine", machine()},
+                                           {"dtype", dtype_name(dtype_)},
                                            {"processor", processor_name()},
                                            {"threads", pool_.size()},
-                                           {"peak_sgemm_gflop_per_s", peak_flops_ * 1e-9},
-                                           {"peak_read_gb_per_s", peak_bytes_ * 1e-9},
+                                           {"peak_gflop_per_s", peak_flops_ * 1e-9},
+                                           {"peak_gb_per_s", peak_bytes_ * 1e-9},
                                            {"rows", rows}};
   write_file_atomically(options_.json, document.dump(2) + "\n");
 }

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cstring>
 #include <tuple>
 
 #include <fmt/format.h>
@@ -56,49 +55,36 @@ struct OpOptions : BenchOptions {
   }
 };
 
-/// Owns the memory of one op's operands.
-class OperandMemory {
- public:
-  OperandMemory(const std::vector<ref::Operand>& operands, const ref::ValueMap<double>& values) {
-    for (const ref::Operand& o : operands) {
-      const Tensor shape{nullptr, o.dtype, o.shape};
-      std::vector<std::byte>& bytes = memory_.emplace_back(shape.bytes());
-      write(bytes.data(), o.dtype, values.at(o.name));
-      tensors[o.name] = {bytes.data(), o.dtype, o.shape};
-    }
-  }
-  ref::TensorMap tensors;
+template <class T>
+Tensor upload_as(const std::vector<double>& values, const Shape& shape, Bench& bench) {
+  std::vector<T> typed(values.size());
+  for (size_t i = 0; i < values.size(); ++i) typed[i] = static_cast<T>(values[i]);
+  return bench.upload(typed, shape);
+}
 
- private:
-  template <class T>
-  static void write_as(std::byte* out, const std::vector<double>& values) {
-    for (size_t i = 0; i < values.size(); ++i) {
-      const T value = static_cast<T>(values[i]);
-      std::memcpy(out + i * sizeof(T), &value, sizeof(T));
-    }
+Tensor upload_operand(const ref::Operand& o, const std::vector<double>& values, Bench& bench) {
+  if (o.dtype == DType::I32) return upload_as<int32_t>(values, o.shape, bench);
+  if (o.dtype == DType::I64) return upload_as<int64_t>(values, o.shape, bench);
+  if (o.dtype == DType::F32) return upload_as<float>(values, o.shape, bench);
+  std::vector<BFloat16> rounded(values.size());
+  for (size_t i = 0; i < values.size(); ++i) {
+    rounded[i] = to_bfloat16(static_cast<float>(values[i]));
   }
-  static void write(std::byte* out, DType dtype, const std::vector<double>& values) {
-    switch (dtype) {
-      case DType::F32:
-        return write_as<float>(out, values);
-      case DType::I32:
-        return write_as<int32_t>(out, values);
-      case DType::I64:
-        return write_as<int64_t>(out, values);
-      default:
-        PIVOT_CHECK(false, "no values of {}", dtype_name(dtype));
-    }
-  }
-  std::vector<std::vector<std::byte>> memory_;
-};
+  return bench.upload(rounded, o.shape);
+}
 
 template <class Ref>
 void bench_one(const ref::Dims& dims, Bench& bench) {
-  const ref::OpCase c{"bench", dims, ref::Values::Normal};
-  ref::ValueMap<double> values = ref::random_values(c, Ref::operands(c));
+  const ref::OpCase c{"bench", dims, ref::Values::Normal, bench.dtype()};
+  const std::vector<ref::Operand> operands = Ref::operands(c);
+  ref::ValueMap<double> values = ref::random_values(c, operands);
   Ref::adjust(c, values);
-  const OperandMemory memory(Ref::operands(c), values);
-  bench.time(Ref::kName, [&](Context& ctx) { Ref::call(c, memory.tensors, ctx); });
+  ref::TensorMap tensors;
+  for (const ref::Operand& o : operands) {
+    tensors[o.name] = upload_operand(o, values.at(o.name), bench);
+  }
+  BenchRow& row = bench.time(Ref::kName, [&](Context& ctx) { Ref::call(c, tensors, ctx); });
+  row.more = {{"of bandwidth", row.cost.bytes / row.seconds / bench.peak_bytes()}};
 }
 
 bool is_called(const std::string& op, const std::string& name) {

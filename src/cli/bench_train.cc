@@ -52,16 +52,21 @@ Batch random_batch(const TrainBenchOptions& o) {
 /// A model and its optimiser on one device; on the plan device without memory.
 struct Trainee {
   Optimizer optimizer;
-  std::vector<float> frequencies;
+  DeviceBuffer frequencies;
   Model model;
 
-  Trainee(const TrainBenchOptions& o, Context& ctx)
-      : optimizer(o.model, OptimOptions{}, ctx),
-        frequencies(rope_frequencies(o.model.head_dim, o.model.rope_theta, o.model.rope_scaling)) {
+  Trainee(const TrainBenchOptions& o, DType dtype, Context& ctx)
+      : optimizer(o.model, OptimOptions{}, dtype, ctx),
+        frequencies(ctx.device, static_cast<size_t>(o.model.head_dim) / 2 * sizeof(float)) {
+    const std::vector<float> turns =
+        rope_frequencies(o.model.head_dim, o.model.rope_theta, o.model.rope_scaling);
     model.config = o.model;
-    if (!ctx.device.is_plan()) init_params(o.model, optimizer.weights(), 1, ctx);
-    model.params = bind_params(o.model, optimizer.weights());
-    model.rope_frequencies = view(frequencies.data(), {o.model.head_dim / 2});
+    init_params(o.model, optimizer.weights(), 1, ctx);
+    optimizer.weights_changed(ctx);
+    model.params = bind_params(o.model, optimizer.compute_weights());
+    model.rope_frequencies =
+        view(static_cast<float*>(frequencies.data()), {o.model.head_dim / 2});
+    copy_from_host(model.rope_frequencies, turns.data(), ctx);
   }
 };
 
@@ -71,7 +76,7 @@ int run_bench_train(const std::vector<std::string>& args) {
   TrainBenchOptions options;
   CommandLine line("bench train", "Time a training step: forward, backward, AdamW");
   line.options(options);
-  line.footer("'MFU' is the share of the measured sgemm peak.");
+  line.footer("'MFU' is the share of the measured peak of matrix products.");
   if (!line.parse(args)) return 0;
   validate(options.model);
   if (options.seq_len < 2 || options.rows < 1) {
@@ -86,16 +91,17 @@ int run_bench_train(const std::vector<std::string>& args) {
 
   Bench bench("bench train", options);
   const std::vector<Batch> batches = {random_batch(options)};
-  Arena none({Device::Kind::Cpu, 0}, 0);
-  Arena counting({Device::Kind::Plan, 0}, 0);
-  Context host{{Device::Kind::Cpu, 0}, bench.pool(), none, nullptr};
-  Context plan{{Device::Kind::Plan, 0}, bench.pool(), counting, nullptr};
-  Trainee real(options, host);
-  Trainee planned(options, plan);
+  Arena none(bench.device(), 0);
+  Arena counting(plan_device(bench.device()), 0);
+  Context host{none.device(), bench.pool(), none, nullptr};
+  Context plan{counting.device(), bench.pool(), counting, nullptr};
+  Trainee real(options, bench.dtype(), host);
+  Trainee planned(options, bench.dtype(), plan);
   const auto tokens = static_cast<double>(options.rows * options.seq_len);
   double first = 0;
   for (size_t i = 0; i < specs.size(); ++i) {
     int64_t update = 0;
+    StepGraphs graphs;
     BenchRow& row = bench.time(specs[i], [&](Context& ctx) {
       Trainee& trainee = ctx.device.is_plan() ? planned : real;
       trainee.model.attention = policies[i];
@@ -106,11 +112,15 @@ int run_bench_train(const std::vector<std::string>& args) {
                   .lr = 1e-4,
                   .update = ++update,
                   .diagnose = false,
-                  .accept = [](double, double) { return true; }},
+                  .graphs = &graphs},
                  ctx);
     });
     if (i == 0) first = row.seconds;
     row.more = {{"tokens/s", tokens / row.seconds},
+                {"GiB", static_cast<double>(real.optimizer.weight_bytes() +
+                                            real.optimizer.grad_bytes() +
+                                            real.optimizer.moment_bytes() + row.scratch) /
+                            0x1p30},
                 {"MFU", row.cost.flops / row.seconds / bench.peak_flops()},
                 {"x of " + specs[0], row.seconds / first}};
   }

@@ -17,6 +17,7 @@ int run_data(const std::vector<std::string>& args);
 int run_tokenizer(const std::vector<std::string>& args);
 int run_info(const std::vector<std::string>& args);
 int run_report(const std::vector<std::string>& args);
+int run_study(const std::vector<std::string>& args);
 int run_doctor(const std::vector<std::string>& args);
 int run_bench(const std::vector<std::string>& args);
 

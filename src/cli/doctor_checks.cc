@@ -10,11 +10,13 @@
 #include <unistd.h>
 
 #include "build_info.h"
+#include "kernels/attention/cuda/paths.h"
 #include "src/base/check.h"
 #include "src/base/file.h"
 #include "src/base/units.h"
 #include "src/cli/doctor_libraries.h"
 #include "src/cli/doctor_measure.h"
+#include "src/core/cuda.h"
 #include "train/machine.h"
 
 namespace pivot {
@@ -87,8 +89,40 @@ std::vector<CheckLine> check_build() {
   const std::string type = kBuildType;
   return {line("pivot", fmt::format("{} ({})", kVersion, kGitHash)), line("compiler", kCompiler),
           line("build type", type, type == "Release" || type == "RelWithDebInfo",
-               "slow; configure with -DCMAKE_BUILD_TYPE=Release"),
-          line("CUDA", "not in this build")};
+               "slow; configure with -DCMAKE_BUILD_TYPE=Release")};
+}
+
+std::vector<CheckLine> check_gpus() {
+  const int count = cuda::device_count();
+  if (count == 0) {
+    const bool looks_like_gpu = fs::exists("/dev/nvidia0") || fs::exists("/proc/driver/nvidia");
+    return {line("CUDA", cuda::why_unavailable(), !looks_like_gpu,
+                 "there is an NVIDIA GPU here: build with -DPIVOT_CUDA=ON, or repair the driver")};
+  }
+  std::vector<CheckLine> lines;
+  for (int i = 0; i < count; ++i) {
+    const cuda::DeviceInfo gpu = cuda::device_info(i);
+    const auto gib = [](size_t bytes) { return format_bytes(static_cast<double>(bytes)); };
+    if (i == 0) {
+      lines.push_back(line("CUDA", fmt::format("driver {}, runtime {}, cuBLASLt {}, {}", gpu.driver,
+                                               gpu.runtime, gpu.cublas,
+                                               attention::with_cudnn() ? "cuDNN" : "no cuDNN"),
+                           attention::with_cudnn(),
+                           "dense attention runs in our own slower kernels; "
+                           "scripts/cuda_headers.sh fetches what the build needs"));
+    }
+    lines.push_back(line(
+        fmt::format("cuda:{}", i),
+        fmt::format("{}, compute capability {}.{}, {} free of {}", gpu.name, gpu.major, gpu.minor,
+                    gib(gpu.memory_free), gib(gpu.memory)),
+        gpu.memory_free > gpu.memory / 2,
+        "another process holds much of its memory (nvidia-smi)"));
+    if (gpu.major < 8) {
+      lines.back() = {lines.back().name, Verdict::Warn, lines.back().value,
+                      "too old for the kernels (8.0 or later); --device cpu"};
+    }
+  }
+  return lines;
 }
 
 std::vector<CheckLine> check_machine(const ThreadPool& pool) {

@@ -19,6 +19,8 @@ struct CheckLine {
 
 std::vector<CheckLine> check_build();
 std::vector<CheckLine> check_machine(const ThreadPool& pool);
+/// CUDA, and every GPU.
+std::vector<CheckLine> check_gpus();
 std::vector<CheckLine> check_libraries();
 /// Temporary directory, current directory, locale.
 std::vector<CheckLine> check_surroundings();

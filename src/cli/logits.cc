@@ -22,6 +22,8 @@ struct LogitsOptions {
   std::string ids;
   std::string attn;
   std::string out = "logits.safetensors";
+  std::string device = "auto";
+  std::string dtype = "auto";
   int threads = 0;
 
   template <class V>
@@ -31,6 +33,8 @@ struct LogitsOptions {
     v("ids", ids, "file with token ids, separated by white space or commas (a JSON list is fine)");
     v("attn", attn, "attention spec; empty takes what the model was trained with");
     v("out", out, "safetensors file: logits (T, V) F32 and ids (T) I32");
+    v("device", device, "cpu, cuda, cuda:N or auto");
+    v("dtype", dtype, "weights and activations: f32, bf16 (CUDA only) or auto");
     v("threads", threads, "CPU threads; 0 takes all");
   }
 };
@@ -70,8 +74,8 @@ int run_logits(const std::vector<std::string>& args) {
   if (options.model.empty()) throw_user("no model: name one with --model PATH");
 
   ThreadPool pool(options.threads);
-  const Device cpu{Device::Kind::Cpu, 0};
-  const LoadedModel model(options.model, options.attn, cpu, pool);
+  const LoadedModel model(options.model, options.attn,
+                          parse_placement(options.device, options.dtype), pool);
   const auto tokenizer = make_tokenizer(model.info().tokenizer_kind, model.info().tokenizer_bytes);
   std::vector<int32_t> ids =
       options.ids.empty() ? tokenizer->encode(options.text) : parse_ids(options.ids);
@@ -80,12 +84,12 @@ int run_logits(const std::vector<std::string>& args) {
                 {.attention = model.model().attention,
                  .prefill = model.model().attention,
                  .max_context = count},
-                cpu, pool);
+                model.placement().device, pool);
   const int64_t vocab = engine.vocab();
   const Shape shape{count, vocab};
   require_free_disk(options.out, shape.count() * 4, "the logits");
   // The one large buffer; score() itself holds a few rows.
-  const DeviceBuffer buffer(cpu, static_cast<size_t>(shape.count()) * sizeof(float));
+  const DeviceBuffer buffer(Device{}, static_cast<size_t>(shape.count()) * sizeof(float));
   const Tensor logits = view(static_cast<float*>(buffer.data()), shape);
   engine.score(ids, [&](int64_t row, const float* values) {
     std::copy(values, values + vocab, logits.as<float>() + row * vocab);
@@ -94,8 +98,8 @@ int run_logits(const std::vector<std::string>& args) {
                     {{"model", model.path()},
                      {"attention", to_string(model.model().attention)},
                      {"pivot_version", std::string(kVersion)}});
-  log::info("{}: trained with {}, computed with {}", model.path(), model.info().attention,
-            to_string(model.model().attention));
+  log::info("{}: {}; trained with {}, computed with {}", model.path(), model.placement().describe(),
+            model.info().attention, to_string(model.model().attention));
   fmt::print("{}: logits ({}, {}) F32, {}\n", options.out, count, vocab,
              format_bytes(static_cast<double>(logits.bytes())));
   return 0;

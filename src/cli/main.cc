@@ -36,6 +36,7 @@ constexpr Command kCommands[] = {
     {"data", "build, show, count, verify and generate token shards", &run_data},
     {"tokenizer", "train a tokenizer, encode, decode", &run_tokenizer},
     {"info", "what a checkpoint, run, shard or safetensors file is", &run_info},
+    {"study", "experiments on trained models", &run_study},
     {"report", "one HTML page about a run", &run_report},
     {"doctor", "check this machine and this build", &run_doctor},
     {"bench", "time the kernels and the training step", &run_bench},

@@ -11,6 +11,8 @@
 #include "src/cli/commands.h"
 #include "src/cli/plan_print.h"
 #include "src/cli/train_config.h"
+#include "src/core/cuda.h"
+#include "train/compute.h"
 #include "train/machine.h"
 #include "train/setup.h"
 
@@ -62,13 +64,14 @@ void estimate(const TrainOptions& o, const PlanOptions& plan_options, ThreadPool
               PlanReport& report) {
   const RunLimits limits = run_limits(o);
   const AttentionSchedule schedule(o.attention, o.model.layers, o.data.seq_len, limits);
-  const Speed speed = measure_speed(o, pool);
+  const Compute compute = compute_of(o);
+  const Speed speed = measure_speed(o, compute, pool);
   report.matmul_flops = speed.matmul_flops;
   for (size_t i = 0; i < report.plan.stages.size(); ++i) {
     const auto& layers = schedule.stages()[i].layers;
     const bool edge = i == 0 || i + 1 == report.plan.stages.size();
     report.stage_seconds.push_back(
-        plan_options.measure && edge ? measure_step(o, report.plan, layers, pool)
+        plan_options.measure && edge ? measure_step(o, compute, report.plan, layers, pool)
                                      : estimate_seconds(report.plan.stages[i].work, layers, speed));
   }
   report.validation_seconds =
@@ -89,19 +92,27 @@ int run_plan(const std::vector<std::string>& args) {
   }
   validate(options);
   PlanReport report;
+  const Compute planned = planned_compute(options);
+  const ComputeMemory there = compute_memory(planned);
   report.budget =
-      plan_options.memory.empty() ? machine_memory().available : parse_bytes(plan_options.memory);
+      plan_options.memory.empty() ? there.available : parse_bytes(plan_options.memory);
   look_at_data(options, report);
   ThreadPool pool(options.threads);
   if (options.batch.micro == 0) {
-    const size_t memory = plan_options.memory.empty() ? machine_memory().total : report.budget;
+    const size_t memory = plan_options.memory.empty() ? there.total : report.budget;
     options.batch.micro = choose_micro_rows(options, memory, pool);
   }
   report.plan = plan_run(options, pool);
   report.threads = pool.size();
   report.free_disk = free_disk_bytes(options.output);
   if (!report.fits_memory()) report.remedy = find_remedy(options, report.budget, pool);
-  if (!plan_options.measure || report.fits_memory()) {
+  if (planned.device.target() == Device::Kind::Cuda && cuda::device_count() == 0) {
+    report.notes.push_back(
+        fmt::format("no time is estimated: {}", cuda::why_unavailable()));
+    if (plan_options.memory.empty()) {
+      report.notes.push_back("memory is that of a GPU of 80 GB; --memory takes another");
+    }
+  } else if (!plan_options.measure || report.fits_memory()) {
     estimate(options, plan_options, pool, report);
   } else {
     report.notes.push_back("--measure was left out: the run does not fit");

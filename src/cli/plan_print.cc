@@ -27,10 +27,11 @@ std::string memory_table(const PlanReport& r) {
   const MemoryPlan& m = r.plan.memory;
   const std::pair<const char*, size_t> lines[] = {
       {"parameters", m.parameters},   {"gradients", m.gradients}, {"moments", m.moments},
-      {"activations", m.activations}, {"workspace", m.workspace}, {"total", m.total()},
-      {"may be used", r.budget}};
+      {"activations", m.activations}, {"workspace", m.workspace}, {"libraries", m.libraries},
+      {"total", m.total()},           {"may be used", r.budget}};
   std::string out = "memory\n";
   for (const auto& [name, bytes] : lines) {
+    if (bytes == 0) continue;
     out += fmt::format("  {:<14}{:>12}\n", name, bytes_text(static_cast<double>(bytes)));
   }
   if (r.fits_memory()) return out + "  fits\n";
@@ -150,6 +151,7 @@ std::string plan_json(const TrainOptions& o, const PlanReport& r) {
         {"moments", p.memory.moments},
         {"activations", p.memory.activations},
         {"workspace", p.memory.workspace},
+        {"libraries", p.memory.libraries},
         {"total", p.memory.total()},
         {"budget", r.budget}}},
       {"flops_per_token", flops},

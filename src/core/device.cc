@@ -10,6 +10,11 @@
 #include "src/core/cuda.h"
 
 namespace pivot {
+namespace {
+
+constexpr int kLeastComputeCapability = 8;  // bf16 tensor cores, asynchronous copies
+
+}  // namespace
 
 std::string to_string(Device device) {
   switch (device.kind) {
@@ -41,6 +46,13 @@ Device parse_device(std::string_view text) {
   if (index >= count) {
     throw_user("device '{}': this machine has {} CUDA device{}, counted from cuda:0", text, count,
                count == 1 ? "" : "s");
+  }
+  const cuda::DeviceInfo info = cuda::device_info(index);
+  if (info.major < kLeastComputeCapability) {
+    throw_user(
+        "device '{}': {} has compute capability {}.{}, the kernels need {}.0 (Ampere) or later; use "
+        "--device cpu",
+        text, info.name, info.major, info.minor, kLeastComputeCapability);
   }
   return {Device::Kind::Cuda, index};
 }

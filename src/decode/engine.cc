@@ -1,18 +1,18 @@
 #include "src/decode/engine.h"
 
 #include <algorithm>
-#include <cmath>
+#include <numeric>
 #include <optional>
 
+#include "kernels/kv_store/kv_store.h"
 #include "kernels/matmul/matmul.h"
 #include "src/base/check.h"
 #include "src/decode/kv_cache.h"
-#include "src/decode/step.h"
+#include "src/decode/step_runner.h"
 
 namespace pivot {
 namespace {
 
-constexpr Device kPlan{Device::Kind::Plan, 0};
 // Rows whose logits score() holds at once: 64 x 128K vocabulary x 4 B = 32 MiB.
 constexpr int64_t kScoreRows = 64;
 
@@ -32,20 +32,21 @@ int64_t checked_context(const Model& model, const EngineOptions& options) {
   return options.max_context > 0 ? options.max_context : model.config.context;
 }
 
+Tensor upload(const std::vector<int32_t>& ids, Context& ctx) {
+  const Tensor tensor = ctx.scratch.tensor(DType::I32, {static_cast<int64_t>(ids.size())});
+  copy_from_host(tensor, ids.data(), ctx);
+  return tensor;
+}
+
 // A packed row of one document on the context's device.
 ModelInput one_document(const std::vector<int32_t>& tokens, Context& ctx) {
-  const auto count = static_cast<int64_t>(tokens.size());
+  const auto count = static_cast<int32_t>(tokens.size());
   std::vector<int32_t> positions(tokens.size());
-  for (size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<int32_t>(i);
-  const int32_t offsets[2] = {0, static_cast<int32_t>(count)};
-  const ModelInput input{.tokens = ctx.scratch.tensor(DType::I32, {count}),
-                         .positions = ctx.scratch.tensor(DType::I32, {count}),
-                         .doc_offsets = ctx.scratch.tensor(DType::I32, {2}),
-                         .max_document = count};
-  copy_from_host(input.tokens, tokens.data(), ctx);
-  copy_from_host(input.positions, positions.data(), ctx);
-  copy_from_host(input.doc_offsets, offsets, ctx);
-  return input;
+  std::iota(positions.begin(), positions.end(), 0);
+  return {.tokens = upload(tokens, ctx),
+          .positions = upload(positions, ctx),
+          .doc_offsets = upload({0, count}, ctx),
+          .max_document = count};
 }
 
 }  // namespace
@@ -55,11 +56,10 @@ struct Engine::State {
   Model step_model;
   Device device;
   ThreadPool& pool;
-  bool measure;
   int64_t max_context;
   KvCache cache;
   std::vector<std::vector<float>> logits;  // by sequence id
-  Arena step_arena;
+  StepRunner runner;
   std::optional<Arena> prompt_arena;  // as large as the longest prompt so far needed
   std::vector<double> mass_sum;       // per layer, over rows and heads of all steps
   int64_t mass_rows = 0;
@@ -69,16 +69,17 @@ struct Engine::State {
         step_model(with_attention(model, std::move(options.attention))),
         device(on),
         pool(threads),
-        measure(options.measure_kept_mass),
         max_context(checked_context(model, options)),
         cache({.layers = model.config.layers,
                .kv_heads = model.config.kv_heads,
                .head_dim = model.config.head_dim,
                .max_context = max_context,
-               .max_sequences = options.max_sequences},
+               .max_sequences = options.max_sequences,
+               .dtype = model.compute_dtype()},
               on),
         logits(static_cast<size_t>(options.max_sequences)),
-        step_arena(on, plan_step(std::min<int64_t>(kStepRows, options.max_sequences))),
+        runner(step_model, cache, options.max_sequences, max_context,
+               options.measure_kept_mass ? KeptMass::Measure : KeptMass::Ignore, on, threads),
         mass_sum(static_cast<size_t>(model.config.layers), 0.0) {}
 
   const ModelConfig& config() const { return step_model.config; }
@@ -100,31 +101,12 @@ struct Engine::State {
     check_tokens(prompt);
   }
 
-  // Scratch of a step of `rows` sequences of any length; smaller steps need no more.
-  size_t plan_step(int64_t rows) {
-    Arena counted(kPlan, 0);
-    CostLedger ledger;
-    Context ctx{kPlan, pool, counted, &ledger};
-    StepHooks hooks{.store = [](int, const Tensor&) {}, .mass = {}};
-    if (measure) hooks.mass = [](int, const Tensor&, const Tensor&) {};
-    decode_step(step_model, cache, step_input(rows, ctx), hooks, ctx);
-    return counted.peak();
-  }
-
-  StepInput step_input(int64_t rows, Context& ctx) const {
-    return {.tokens = ctx.scratch.tensor(DType::I32, {rows}),
-            .positions = ctx.scratch.tensor(DType::I32, {rows}),
-            .lengths = ctx.scratch.tensor(DType::I32, {rows}),
-            .page_table = ctx.scratch.tensor(DType::I32, {rows, cache.max_pages()}),
-            .max_length = max_context};
-  }
-
   // Runs `body(ctx)` on the plan device for its memory, then on the real one.
   template <class Body>
   void with_prompt_arena(const Body& body) {
-    Arena counted(kPlan, 0);
+    Arena counted(plan_device(device), 0);
     CostLedger ledger;
-    Context plan{kPlan, pool, counted, &ledger};
+    Context plan{counted.device(), pool, counted, &ledger};
     body(plan);
     if (!prompt_arena || prompt_arena->capacity() < counted.peak()) {
       prompt_arena.emplace(device, counted.peak());
@@ -141,69 +123,48 @@ struct Engine::State {
     return out;
   }
 
-  void keep_logits(int id, const Tensor& row, Context& ctx) {
-    std::vector<float>& kept = logits[static_cast<size_t>(id)];
-    kept.resize(static_cast<size_t>(config().vocab));
-    copy_to_host(kept.data(), row, ctx);
+  float* logits_row(int id) {
+    std::vector<float>& row = logits[static_cast<size_t>(id)];
+    row.resize(static_cast<size_t>(config().vocab));
+    return row.data();
+  }
+
+  // The cache's bookkeeping, which may copy a shared page, outside of a step.
+  void extend(int id, int64_t count) {
+    Arena none(device, 0);
+    Context ctx{device, pool, none, nullptr};
+    cache.extend(id, count, ctx);
   }
 
   void run_prompt(int id, const std::vector<int32_t>& prompt) {
+    const auto count = static_cast<int32_t>(prompt.size());
     with_prompt_arena([&](Context& ctx) {
       const ModelInput input = one_document(prompt, ctx);
-      const Tensor hidden =
-          forward_hidden(prefill_model, input, ctx, [&](int layer, const Tensor& qkv) {
-            if (!ctx.device.is_plan()) cache.write(id, layer, 0, qkv, config().heads, ctx);
-          });
-      const auto last = static_cast<int64_t>(prompt.size()) - 1;
-      const Tensor out = head(hidden.rows(last, last + 1), ctx);
-      if (!ctx.device.is_plan()) keep_logits(id, out, ctx);
+      const Tensor pages = upload(cache.pages(id), ctx);
+      const Tensor length = upload({count}, ctx);
+      const auto store = [&](int layer, const Tensor& qkv) {
+        kv_store({.k_pages = cache.k_pages(layer),
+                  .v_pages = cache.v_pages(layer),
+                  .qkv = qkv,
+                  .positions = input.positions,
+                  .page_table = pages.reshaped({1, pages.count()}),
+                  .lengths = length,
+                  .heads = config().heads,
+                  .kv_heads = config().kv_heads},
+                 ctx);
+      };
+      const Tensor hidden = forward_hidden(prefill_model, input, ctx, store);
+      const Tensor out = head(hidden.rows(count - 1, count), ctx);
+      if (!ctx.device.is_plan()) copy_to_host(logits_row(id), out, ctx);
     });
   }
 
   // At most kStepRows sequences, extended by their new token already.
   void step_rows(const int* ids, const int32_t* tokens, int64_t rows) {
-    const Arena::Scope scope = step_arena.scope();
-    Context ctx{device, pool, step_arena, nullptr};
-    StepInput input = step_input(rows, ctx);
-    std::vector<int32_t> positions, lengths;
-    std::vector<int32_t> table(static_cast<size_t>(rows * cache.max_pages()), 0);
-    for (int64_t i = 0; i < rows; ++i) {
-      lengths.push_back(static_cast<int32_t>(cache.length(ids[i])));
-      positions.push_back(lengths.back() - 1);
-      const std::vector<int32_t>& pages = cache.pages(ids[i]);
-      std::copy(pages.begin(), pages.end(), table.begin() + i * cache.max_pages());
-    }
-    input.max_length = *std::max_element(lengths.begin(), lengths.end());
-    copy_from_host(input.tokens, tokens, ctx);
-    copy_from_host(input.positions, positions.data(), ctx);
-    copy_from_host(input.lengths, lengths.data(), ctx);
-    copy_from_host(input.page_table, table.data(), ctx);
-    StepHooks hooks{.store =
-                        [&](int layer, const Tensor& qkv) {
-                          for (int64_t i = 0; i < rows; ++i) {
-                            cache.write(ids[i], layer, positions[static_cast<size_t>(i)],
-                                        qkv.rows(i, i + 1), config().heads, ctx);
-                          }
-                        },
-                    .mass = {}};
-    if (measure) {
-      hooks.mass = [&](int layer, const Tensor& lse, const Tensor& visible) {
-        add_mass(layer, lse, visible, ctx);
-      };
-    }
-    const Tensor out = decode_step(step_model, cache, input, hooks, ctx);
-    for (int64_t i = 0; i < rows; ++i) keep_logits(ids[i], out.rows(i, i + 1), ctx);
+    runner.run(ids, tokens, rows);
+    for (int64_t i = 0; i < rows; ++i) runner.copy_logits(i, logits_row(ids[i]));
+    runner.add_kept_mass(mass_sum);
     mass_rows += rows;
-  }
-
-  void add_mass(int layer, const Tensor& lse, const Tensor& visible, Context& ctx) {
-    std::vector<float> kept(static_cast<size_t>(lse.count()));
-    std::vector<float> all(kept.size());
-    copy_to_host(kept.data(), lse, ctx);
-    copy_to_host(all.data(), visible, ctx);
-    double sum = 0;
-    for (size_t i = 0; i < kept.size(); ++i) sum += std::exp(double{kept[i]} - double{all[i]});
-    mass_sum[static_cast<size_t>(layer)] += sum / config().heads;
   }
 };
 
@@ -216,7 +177,7 @@ int Engine::prefill(const std::vector<int32_t>& prompt) {
   state_->check_prompt(prompt);
   const int id = state_->cache.create();
   try {
-    state_->cache.extend(id, static_cast<int64_t>(prompt.size()));
+    state_->extend(id, static_cast<int64_t>(prompt.size()));
     state_->run_prompt(id, prompt);
   } catch (...) {
     state_->cache.release(id);
@@ -256,7 +217,7 @@ void Engine::step(const std::vector<int>& ids, const std::vector<int32_t>& token
       throw_user("sequence {} is full: the decoder holds {} tokens", ids[i], s.max_context);
     }
   }
-  for (const int id : ids) s.cache.extend(id, 1);
+  for (const int id : ids) s.extend(id, 1);
   for (size_t begin = 0; begin < ids.size(); begin += kStepRows) {
     const size_t rows = std::min(ids.size() - begin, static_cast<size_t>(kStepRows));
     s.step_rows(ids.data() + begin, tokens.data() + begin, static_cast<int64_t>(rows));

@@ -1,7 +1,6 @@
 #include "src/decode/kv_cache.h"
 
-#include <algorithm>
-#include <cstring>
+#include <cstddef>
 
 namespace pivot {
 
@@ -15,9 +14,9 @@ KvCache::KvCache(const KvShape& shape, Device device)
                   shape.max_context > 0 && shape.max_sequences > 0,
               "cache of {} layers, {} heads of {}, {} tokens, {} sequences", shape.layers,
               shape.kv_heads, shape.head_dim, shape.max_context, shape.max_sequences);
-  const auto bytes = static_cast<size_t>(int64_t{shape.layers} * shape.kv_heads * page_count_ *
-                                         kPageTokens * shape.head_dim) *
-                     sizeof(float);
+  const auto bytes =
+      static_cast<size_t>(int64_t{shape.layers} * shape.kv_heads * page_count_ * page_elements()) *
+      dtype_bytes(shape.dtype);
   keys_ = DeviceBuffer(device, bytes);
   values_ = DeviceBuffer(device, bytes);
   // Taken from the back: a first sequence gets pages 0, 1, 2, ... and streams through memory.
@@ -85,31 +84,29 @@ void KvCache::truncate(int id, int64_t length) {
   }
 }
 
-void KvCache::extend(int id, int64_t count) {
+void KvCache::extend(int id, int64_t count, Context& ctx) {
   Sequence& s = at(id);
   PIVOT_CHECK(count >= 0, "extend by {}", count);
   if (s.length + count > shape_.max_context) {
     throw_user("the context is full: {} tokens, the decoder holds {}", s.length + count,
                shape_.max_context);
   }
-  if (count > 0 && s.length % kPageTokens != 0) own_last_page(s);
+  if (count > 0 && s.length % kPageTokens != 0) own_last_page(s, ctx);
   s.length += count;
   while (static_cast<int64_t>(s.pages.size()) * kPageTokens < s.length) {
     s.pages.push_back(take_page());
   }
 }
 
-void KvCache::own_last_page(Sequence& sequence) {
+void KvCache::own_last_page(Sequence& sequence, Context& ctx) {
   const int32_t shared = sequence.pages.back();
   if (users_[static_cast<size_t>(shared)] == 1) return;
   const int32_t own = take_page();
-  const auto bytes = static_cast<size_t>(kPageTokens * shape_.head_dim) * sizeof(float);
   for (int layer = 0; layer < shape_.layers; ++layer) {
     for (int g = 0; g < shape_.kv_heads; ++g) {
-      const PageView from = page_view(layer, g, shared);
-      const PageView to = page_view(layer, g, own);
-      std::memcpy(to.k_page, from.k_page, bytes);
-      std::memcpy(to.v_page, from.v_page, bytes);
+      for (const DeviceBuffer* pool : {&keys_, &values_}) {
+        copy(pages_of(*pool, layer, g, own, 1), pages_of(*pool, layer, g, shared, 1), ctx);
+      }
     }
   }
   drop_page(shared);
@@ -124,51 +121,27 @@ const std::vector<int32_t>& KvCache::pages(int id) const {
   return at(id).pages;
 }
 
-PageView KvCache::page_view(int layer, int kv_head, int32_t page) const {
-  const int64_t offset = ((int64_t{layer} * shape_.kv_heads + kv_head) * page_count_ + page) *
-                         kPageTokens * shape_.head_dim;
-  return {static_cast<float*>(keys_.data()) + offset, static_cast<float*>(values_.data()) + offset};
-}
-
-void KvCache::write(int id, int layer, int64_t first, const Tensor& qkv, int heads, Context& ctx) {
-  const Sequence& s = at(id);
-  const int64_t count = qkv.dim(0);
-  const int64_t d = shape_.head_dim;
-  expect(qkv, DType::F32, {count, heads + 2 * shape_.kv_heads, d}, "qkv");
-  PIVOT_CHECK(first >= 0 && first + count <= s.length, "tokens [{}, {}) of {}", first,
-              first + count, s.length);
-  if (count == 0) return;
-  const int64_t stride = (heads + 2 * shape_.kv_heads) * d;
-  const float* rows = qkv.as<float>();
-  const int64_t first_page = first / kPageTokens;
-  const int64_t page_span = (first + count - 1) / kPageTokens - first_page + 1;
-  ctx.pool.for_each(shape_.kv_heads * page_span, [&](int64_t item, int) {
-    const int64_t g = item / page_span;
-    const int64_t page = first_page + item % page_span;
-    const int64_t begin = std::max(first, page * kPageTokens);
-    const int64_t end = std::min(first + count, (page + 1) * kPageTokens);
-    const float* key = rows + (begin - first) * stride + (heads + g) * d;
-    store_page_tokens(page_view(layer, static_cast<int>(g), s.pages[static_cast<size_t>(page)]),
-                      begin - page * kPageTokens, end - begin, d, key, key + shape_.kv_heads * d,
-                      stride);
-  });
+Tensor KvCache::pages_of(const DeviceBuffer& pool, int layer, int kv_head, int64_t first,
+                         int64_t count) const {
+  const int64_t page = (int64_t{layer} * shape_.kv_heads + kv_head) * page_count_ + first;
+  const auto offset = static_cast<size_t>(page * page_elements()) * dtype_bytes(shape_.dtype);
+  return {static_cast<std::byte*>(pool.data()) + offset, shape_.dtype, {count * page_elements()}};
 }
 
 Tensor KvCache::k_pages(int layer) const {
-  return view(page_view(layer, 0, 0).k_page,
-              {shape_.kv_heads, page_count_, int64_t{shape_.head_dim} * kPageTokens});
+  return pages_of(keys_, layer, 0, 0, shape_.kv_heads * page_count_)
+      .reshaped({shape_.kv_heads, page_count_, page_elements()});
 }
 
 Tensor KvCache::v_pages(int layer) const {
-  return view(page_view(layer, 0, 0).v_page,
-              {shape_.kv_heads, page_count_, kPageTokens, shape_.head_dim});
+  return pages_of(values_, layer, 0, 0, shape_.kv_heads * page_count_)
+      .reshaped({shape_.kv_heads, page_count_, kPageTokens, shape_.head_dim});
 }
 
 size_t KvCache::bytes() const {
   const auto used = page_count_ - static_cast<int64_t>(free_.size());
-  return static_cast<size_t>(used * kPageTokens * shape_.head_dim * shape_.kv_heads *
-                             shape_.layers * 2) *
-         sizeof(float);
+  return static_cast<size_t>(used * page_elements() * shape_.kv_heads * shape_.layers * 2) *
+         dtype_bytes(shape_.dtype);
 }
 
 }  // namespace pivot

@@ -16,10 +16,12 @@ struct KvShape {
   int head_dim;         // D
   int64_t max_context;  // tokens of one sequence
   int max_sequences;    // alive at once
+  DType dtype = DType::F32;
 };
 
-/// The pool holds max_sequences full sequences; its memory is only taken as pages are first
-/// written. Everything is CPU memory.
+/// The pool holds max_sequences full sequences on the device: on the CPU its memory is only taken
+/// as pages are first written, on CUDA at once. The list of pages is kept on the host; the op
+/// kv_store writes them.
 class KvCache {
  public:
   KvCache(const KvShape& shape, Device device);
@@ -33,13 +35,9 @@ class KvCache {
   /// Forgets the tokens from `length` on.
   void truncate(int id, int64_t length);
   /// Makes room for `count` more tokens, to be written next. Throws UserError beyond max_context.
-  void extend(int id, int64_t count);
+  void extend(int id, int64_t count, Context& ctx);
   /// Tokens of the sequence, including those extend() made room for.
   int64_t length(int id) const;
-
-  /// Stores keys and values of one layer for tokens [first, first + N) of a sequence from
-  /// qkv (N, heads + 2 G, D) after RoPE, in parallel.
-  void write(int id, int layer, int64_t first, const Tensor& qkv, int heads, Context& ctx);
 
   Tensor k_pages(int layer) const;  // (G, P, D * kPageTokens)
   Tensor v_pages(int layer) const;  // (G, P, kPageTokens, D)
@@ -61,8 +59,11 @@ class KvCache {
   const Sequence& at(int id) const;
   int32_t take_page();
   void drop_page(int32_t page);
-  void own_last_page(Sequence& sequence);
-  PageView page_view(int layer, int kv_head, int32_t page) const;
+  void own_last_page(Sequence& sequence, Context& ctx);
+  int64_t page_elements() const { return kPageTokens * shape_.head_dim; }
+  /// Pages [first, first + count) of one layer and KV head as one row of elements.
+  Tensor pages_of(const DeviceBuffer& pool, int layer, int kv_head, int64_t first,
+                  int64_t count) const;
 
   KvShape shape_;
   int64_t pages_per_sequence_;

@@ -7,8 +7,6 @@
 namespace pivot {
 namespace {
 
-constexpr Device kCpu{Device::Kind::Cpu, 0};
-
 const SessionOptions& with_model(const SessionOptions& options) {
   if (options.model.empty()) {
     throw_user("no model: name a checkpoint or a run directory with --model PATH");
@@ -22,7 +20,7 @@ Session::Session(const SessionOptions& options, int max_sequences)
     : context_(with_model(options).context),
       max_sequences_(max_sequences),
       pool_(options.threads),
-      model_(options.model, "", kCpu, pool_),
+      model_(options.model, "", parse_placement(options.device, options.dtype), pool_),
       tokenizer_(make_tokenizer(model_.info().tokenizer_kind, model_.info().tokenizer_bytes)) {
   if (tokenizer_->vocab() > model_.model().config.vocab) {
     throw_user("{}: the tokenizer has {} tokens, the model {}: they do not belong together",
@@ -44,7 +42,7 @@ void Session::set_attention(const std::string& attn, const std::string& prefill)
                                                    .prefill = prompt_,
                                                    .max_context = context_,
                                                    .max_sequences = max_sequences_},
-                                     kCpu, pool_);
+                                     model_.placement().device, pool_);
 }
 
 std::string Session::attention() const {
@@ -56,8 +54,8 @@ std::string Session::prefill_attention() const {
 }
 
 std::string Session::describe_attention() const {
-  return fmt::format("trained with {}; prompt {}, decoding {}", model_.info().attention,
-                     prefill_attention(), attention());
+  return fmt::format("{}; trained with {}; prompt {}, decoding {}", model_.placement().describe(),
+                     model_.info().attention, prefill_attention(), attention());
 }
 
 double Session::kept_mass() const {

@@ -16,6 +16,8 @@ struct SessionOptions {
   std::string attn;
   std::string prefill;
   int64_t context = 0;
+  std::string device = "auto";
+  std::string dtype = "auto";
   int threads = 0;
 
   template <class V>
@@ -24,6 +26,8 @@ struct SessionOptions {
     v("attn", attn, "attention of the decoding steps; empty takes what the model was trained with");
     v("prefill", prefill, "attention of the prompt; empty takes the one of the decoding steps");
     v("context", context, "longest text in tokens, prompt included; 0 takes the model's");
+    v("device", device, "cpu, cuda, cuda:N or auto");
+    v("dtype", dtype, "weights and activations: f32, bf16 (CUDA only) or auto");
     v("threads", threads, "CPU threads; 0 takes all");
   }
 };
@@ -39,7 +43,7 @@ class Session {
   /// Canonical specs in use.
   std::string attention() const;
   std::string prefill_attention() const;
-  /// "trained with topk:1%; prompt topk:1%, decoding topk:1%".
+  /// "cuda:0 in bf16; trained with topk:1%; prompt topk:1%, decoding topk:1%".
   std::string describe_attention() const;
 
   /// Other attention from now on; all sequences end. "" as in SessionOptions.

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "kernels/embedding/embedding.h"
+#include "kernels/kv_store/kv_store.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/qk_norm/qk_norm.h"
 #include "kernels/rmsnorm/rmsnorm.h"
@@ -14,36 +15,45 @@ namespace {
 
 class Step {
  public:
-  Step(const Model& model, const KvCache& cache, const StepInput& input, const StepHooks& hooks,
+  Step(const Model& model, const KvCache& cache, const StepInput& input, const StepResult& result,
        Context& ctx)
       : model_(model),
         c_(model.config),
         cache_(cache),
         input_(input),
-        hooks_(hooks),
+        result_(result),
         ctx_(ctx),
         rows_(input.tokens.dim(0)),
+        real_(model.compute_dtype()),
         rstd_(f32({rows_})) {}
 
   // x (B, C) through one block, in place.
   void block(int layer, const Tensor& x) {
     const Arena::Scope scope = ctx_.scratch.scope();
     const LayerParams& w = model_.params.layer[static_cast<size_t>(layer)];
-    const Tensor h = f32({rows_, c_.dim});
+    const Tensor h = real({rows_, c_.dim});
     norm(x, w.attn_norm, h);
     const Tensor qkv = project_qkv(w, h);
-    hooks_.store(layer, qkv);
+    kv_store({.k_pages = cache_.k_pages(layer),
+              .v_pages = cache_.v_pages(layer),
+              .qkv = qkv,
+              .positions = input_.positions,
+              .page_table = input_.page_table,
+              .lengths = input_.lengths,
+              .heads = c_.heads,
+              .kv_heads = c_.kv_heads},
+             ctx_);
     const Tensor attn = attend(layer, qkv);
     matmul_forward({.y = x, .x = attn, .w = w.attn_out, .bias = {}, .residual = x}, ctx_);
     norm(x, w.ffn_norm, h);
-    const Tensor gate_up = f32({rows_, 2, c_.ffn_dim});
+    const Tensor gate_up = real({rows_, 2, c_.ffn_dim});
     matmul_forward({.y = gate_up.reshaped({rows_, 2 * c_.ffn_dim}),
                     .x = h,
                     .w = w.gate_up,
                     .bias = {},
                     .residual = {}},
                    ctx_);
-    const Tensor act = f32({rows_, c_.ffn_dim});
+    const Tensor act = real({rows_, c_.ffn_dim});
     swiglu_forward({.y = act, .gate_up = gate_up}, ctx_);
     matmul_forward({.y = x, .x = act, .w = w.down, .bias = {}, .residual = x}, ctx_);
   }
@@ -54,13 +64,15 @@ class Step {
         ctx_);
   }
 
-  Tensor f32(Shape shape) { return ctx_.scratch.tensor(DType::F32, shape); }
+  Tensor real(Shape shape) { return ctx_.scratch.tensor(real_, shape); }
 
  private:
+  Tensor f32(Shape shape) { return ctx_.scratch.tensor(DType::F32, shape); }
+
   // (B, H + 2 G, D) after RoPE.
   Tensor project_qkv(const LayerParams& w, const Tensor& h) {
     const Shape heads{rows_, c_.qkv_heads(), c_.head_dim};
-    Tensor qkv = f32(heads);
+    Tensor qkv = real(heads);
     matmul_forward({.y = qkv.reshaped({rows_, int64_t{c_.qkv_heads()} * c_.head_dim}),
                     .x = h,
                     .w = w.qkv,
@@ -68,7 +80,7 @@ class Step {
                     .residual = {}},
                    ctx_);
     if (c_.qk_norm) {
-      const Tensor normed = f32(heads);
+      const Tensor normed = real(heads);
       qk_norm_forward({.out = normed,
                        .rstd = f32({rows_, c_.heads + c_.kv_heads}),
                        .qkv = qkv,
@@ -93,15 +105,17 @@ class Step {
   // (B, H * D)
   Tensor attend(int layer, const Tensor& qkv) {
     const AttentionPolicy& policy = model_.attention[static_cast<size_t>(layer)];
-    const Tensor out = f32({rows_, c_.heads, c_.head_dim});
-    const Tensor lse = f32({rows_, c_.heads});
-    const bool measure = hooks_.mass && !policy.dense();
-    const Tensor visible = measure ? f32({rows_, c_.heads}) : Tensor{};
+    const Tensor out = real({rows_, c_.heads, c_.head_dim});
+    const Shape by_head{rows_, c_.heads};
+    const bool measure = result_.lse.present() && !policy.dense();
+    const auto of_layer = [&](const Tensor& all) {
+      return all.rows(layer, layer + 1).reshaped(by_head);
+    };
     decode_attention({.out = out,
-                      .lse = lse,
-                      .tau = f32({rows_, c_.heads}),
-                      .jcut = ctx_.scratch.tensor(DType::I32, {rows_, c_.heads}),
-                      .lse_visible = visible,
+                      .lse = measure ? of_layer(result_.lse) : f32(by_head),
+                      .tau = f32(by_head),
+                      .jcut = ctx_.scratch.tensor(DType::I32, by_head),
+                      .lse_visible = measure ? of_layer(result_.lse_visible) : Tensor{},
                       .nan_rows = {},
                       .qkv = qkv,
                       .k_pages = cache_.k_pages(layer),
@@ -114,7 +128,6 @@ class Step {
                       .max_length = input_.max_length,
                       .policy = policy},
                      ctx_);
-    if (measure) hooks_.mass(layer, lse, visible);
     return out.reshaped({rows_, int64_t{c_.heads} * c_.head_dim});
   }
 
@@ -122,29 +135,37 @@ class Step {
   const ModelConfig& c_;
   const KvCache& cache_;
   const StepInput& input_;
-  const StepHooks& hooks_;
+  const StepResult& result_;
   Context& ctx_;
   int64_t rows_;
+  DType real_;  // of activations, as of weights
   Tensor rstd_;
 };
 
 }  // namespace
 
-Tensor decode_step(const Model& model, const KvCache& cache, const StepInput& input,
-                   const StepHooks& hooks, Context& ctx) {
+StepResult decode_step(const Model& model, const KvCache& cache, const StepInput& input,
+                       KeptMass mass, Context& ctx) {
   const int64_t rows = input.tokens.dim(0);
   PIVOT_CHECK(rows > 0 && rows <= kStepRows, "{} rows in a step of at most {}", rows, kStepRows);
-  const Tensor logits = ctx.scratch.tensor(DType::F32, {rows, model.config.vocab});
+  const ModelConfig& c = model.config;
+  StepResult result;
+  result.logits = ctx.scratch.tensor(DType::F32, {rows, c.vocab});
+  if (mass == KeptMass::Measure) {
+    const Shape by_layer{c.layers, rows, c.heads};
+    result.lse = ctx.scratch.tensor(DType::F32, by_layer);
+    result.lse_visible = ctx.scratch.tensor(DType::F32, by_layer);
+  }
   const Arena::Scope scope = ctx.scratch.scope();
-  Step step(model, cache, input, hooks, ctx);
-  const Tensor x = step.f32({rows, model.config.dim});
+  Step step(model, cache, input, result, ctx);
+  const Tensor x = step.real({rows, c.dim});
   embedding_forward({.y = x, .table = model.params.embed, .tokens = input.tokens}, ctx);
-  for (int layer = 0; layer < model.config.layers; ++layer) step.block(layer, x);
-  const Tensor hidden = step.f32({rows, model.config.dim});
+  for (int layer = 0; layer < c.layers; ++layer) step.block(layer, x);
+  const Tensor hidden = step.real({rows, c.dim});
   step.norm(x, model.params.norm, hidden);
-  matmul_forward({.y = logits, .x = hidden, .w = model.params.head, .bias = {}, .residual = {}},
-                 ctx);
-  return logits;
+  matmul_forward(
+      {.y = result.logits, .x = hidden, .w = model.params.head, .bias = {}, .residual = {}}, ctx);
+  return result;
 }
 
 }  // namespace pivot

@@ -117,9 +117,10 @@ std::vector<std::string> canonical(const std::vector<std::string>& specs, int la
 ResultFile evaluate(const EvalOptions& options, const SampleSink& samples) {
   validate(options);
   const auto begin = std::chrono::steady_clock::now();
-  const Device device = parse_device(options.device);
+  const Placement placement = parse_placement(options.device, options.dtype);
+  const Device device = placement.device;
   ThreadPool pool(options.threads);
-  LoadedModel model(options.model, "", device, pool);
+  LoadedModel model(options.model, "", placement, pool);
   const ModelConfig& config = model.model().config;
   const std::string trained = canonical({model.info().attention}, config.layers)[0];
   std::vector<std::string> specs = canonical(join_specs(options.attn), config.layers);
@@ -133,8 +134,9 @@ ResultFile evaluate(const EvalOptions& options, const SampleSink& samples) {
                   .step = model.info().state.step,
                   .parameters = parameter_count(config),
                   .context = config.context,
-                  .device = to_string(device),
+                  .device = placement.describe(),
                   .threads = pool.size()};
+  log::info("{}: {}; trained with {}", model.path(), placement.describe(), trained);
   EvalOptions shown = options;
   for (const OptionField& f : option_fields(shown)) file.options.emplace_back(f.key, f.print());
   const ModelOrigin origin{model.path(), model.info().tokenizer_hash};

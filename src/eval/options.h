@@ -23,6 +23,7 @@ struct EvalOptions {
   std::string json;
   std::string samples;
   std::string device = "auto";
+  std::string dtype = "auto";
   int threads = 0;
 
   template <class V>
@@ -47,6 +48,7 @@ struct EvalOptions {
     v("json", json, "result file; empty writes RUN/eval/NAME.json if the model is a run");
     v("samples", samples, "one line per document and spec (JSON); empty: beside the result file");
     v("device", device, "cpu, cuda, cuda:N or auto");
+    v("dtype", dtype, "weights and activations: f32, bf16 (CUDA only) or auto");
     v("threads", threads, "CPU threads; 0 takes all processors");
   }
 };

@@ -41,7 +41,7 @@ std::vector<std::vector<Prediction>> TrainingPath::predict(std::span<const EvalD
   if (!rows.empty()) {
     const Work work{packed, rows, want, flat};
     // The plan device tells what this batch needs; it runs the same code with null pointers.
-    Arena counting({Device::Kind::Plan, 0}, 0);
+    Arena counting(plan_device(device_), 0);
     CostLedger ledger;
     Context plan{counting.device(), pool_, counting, &ledger};
     run(work, plan);

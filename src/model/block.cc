@@ -33,7 +33,9 @@ struct Block {
         eps(static_cast<float>(c.norm_eps)),
         scale(1.0F / std::sqrt(static_cast<float>(c.head_dim))) {}
 
-  Tensor f32(Shape shape, Context& ctx) const { return ctx.scratch.tensor(DType::F32, shape); }
+  Tensor activation(Shape shape, Context& ctx) const {
+    return ctx.scratch.tensor(model.compute_dtype(), shape);
+  }
   Shape flat_qkv() const { return {rows, int64_t{c.qkv_heads()} * c.head_dim}; }
   Shape flat_attn() const { return {rows, int64_t{c.heads} * c.head_dim}; }
   Shape flat_ffn() const { return {rows, 2 * c.ffn_dim}; }
@@ -102,19 +104,19 @@ void backward_ffn(const Block& b, const BlockSaved& s, LayerParams& grad, const 
   const Arena::Scope scope = ctx.scratch.scope();
   Tensor act = s.act;
   if (!act.present()) {
-    act = b.f32({b.rows, b.c.ffn_dim}, ctx);
+    act = b.activation({b.rows, b.c.ffn_dim}, ctx);
     swiglu_forward({.y = act, .gate_up = s.gate_up}, ctx);
   }
-  const Tensor dact = b.f32({b.rows, b.c.ffn_dim}, ctx);
+  const Tensor dact = b.activation({b.rows, b.c.ffn_dim}, ctx);
   matmul_backward({.dx = dact, .dw = grad.down, .dbias = {}, .dy = dx, .x = act, .w = b.w.down},
                   ctx);
   swiglu_backward({.dgate_up = s.gate_up, .dy = dact, .gate_up = s.gate_up}, ctx);
   Tensor h = s.h_ffn;
   if (!h.present()) {
-    h = b.f32({b.rows, b.c.dim}, ctx);
+    h = b.activation({b.rows, b.c.dim}, ctx);
     normed_middle(b, s, h, ctx);
   }
-  const Tensor dh = b.f32({b.rows, b.c.dim}, ctx);
+  const Tensor dh = b.activation({b.rows, b.c.dim}, ctx);
   matmul_backward({.dx = dh,
                    .dw = grad.gate_up,
                    .dbias = {},
@@ -158,7 +160,7 @@ void backward_rope_and_norm(const Block& b, const BlockSaved& s, LayerParams& gr
 void backward_attention(const Block& b, const BlockSaved& s, LayerParams& grad, const Tensor& dx,
                         Context& ctx) {
   const Arena::Scope scope = ctx.scratch.scope();
-  const Tensor dattn = b.f32({b.rows, b.c.heads, b.c.head_dim}, ctx);
+  const Tensor dattn = b.activation({b.rows, b.c.heads, b.c.head_dim}, ctx);
   matmul_backward({.dx = dattn.reshaped(b.flat_attn()),
                    .dw = grad.attn_out,
                    .dbias = {},
@@ -166,7 +168,7 @@ void backward_attention(const Block& b, const BlockSaved& s, LayerParams& grad, 
                    .x = s.attn.reshaped(b.flat_attn()),
                    .w = b.w.attn_out},
                   ctx);
-  const Tensor dqkv = b.f32({b.rows, b.c.qkv_heads(), b.c.head_dim}, ctx);
+  const Tensor dqkv = b.activation({b.rows, b.c.qkv_heads(), b.c.head_dim}, ctx);
   attention_backward({.dqkv = dqkv,
                       .dout = dattn,
                       .out = s.attn,
@@ -184,10 +186,10 @@ void backward_attention(const Block& b, const BlockSaved& s, LayerParams& grad, 
   backward_rope_and_norm(b, s, grad, dqkv, ctx);
   Tensor h = s.h_attn;
   if (!h.present()) {
-    h = b.f32({b.rows, b.c.dim}, ctx);
+    h = b.activation({b.rows, b.c.dim}, ctx);
     normed_input(b, s, h, ctx);
   }
-  const Tensor dh = b.f32({b.rows, b.c.dim}, ctx);
+  const Tensor dh = b.activation({b.rows, b.c.dim}, ctx);
   matmul_backward({.dx = dh,
                    .dw = grad.qkv,
                    .dbias = grad.qkv_bias,
@@ -210,7 +212,7 @@ void block_forward(const BlockArgs& args, BlockSaved& s, const Tensor& y, Attent
                    Context& ctx) {
   const Block b(args);
   const Arena::Scope scope = ctx.scratch.scope();
-  const Tensor h = s.h_attn.present() ? s.h_attn : b.f32({b.rows, b.c.dim}, ctx);
+  const Tensor h = s.h_attn.present() ? s.h_attn : b.activation({b.rows, b.c.dim}, ctx);
   normed_input(b, s, h, ctx);
   project_qkv(b, s, h, ctx);
   attend(b, s, stats, ctx);
@@ -228,7 +230,7 @@ void block_forward(const BlockArgs& args, BlockSaved& s, const Tensor& y, Attent
                   .bias = {},
                   .residual = {}},
                  ctx);
-  const Tensor act = s.act.present() ? s.act : b.f32({b.rows, b.c.ffn_dim}, ctx);
+  const Tensor act = s.act.present() ? s.act : b.activation({b.rows, b.c.ffn_dim}, ctx);
   swiglu_forward({.y = act, .gate_up = s.gate_up}, ctx);
   matmul_forward({.y = y, .x = act, .w = b.w.down, .bias = {}, .residual = s.x_mid}, ctx);
 }

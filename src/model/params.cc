@@ -69,9 +69,13 @@ Params bind_params(const ModelConfig& config, const Tensor& flat) {
 
 void init_params(const ModelConfig& config, const Tensor& flat, uint64_t seed, Context& ctx) {
   if (ctx.device.is_plan()) return;
-  PIVOT_CHECK(ctx.device.kind == Device::Kind::Cpu, "parameters are initialised on the CPU, not {}",
-              to_string(ctx.device));
+  // Drawn on the CPU: the same weights on every device.
+  DeviceBuffer host;
   float* data = flat.as<float>();
+  if (ctx.device.is_cuda()) {
+    host = DeviceBuffer({}, flat.bytes());
+    data = static_cast<float*>(host.data());
+  }
   for (const ParamInfo& p : list_params(config)) {
     float* values = data + p.offset;
     const Philox random(seed, Stream::Init, name_stream(p.name));
@@ -95,6 +99,7 @@ void init_params(const ModelConfig& config, const Tensor& flat, uint64_t seed, C
       }
     });
   }
+  if (ctx.device.is_cuda()) copy_from_host(flat, data, ctx);
 }
 
 }  // namespace pivot

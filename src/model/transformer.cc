@@ -9,8 +9,8 @@
 namespace pivot {
 namespace {
 
-Tensor stream_tensor(const ModelConfig& c, int64_t rows, Context& ctx) {
-  return ctx.scratch.tensor(DType::F32, {rows, c.dim});
+Tensor stream_tensor(const Model& model, int64_t rows, Context& ctx) {
+  return ctx.scratch.tensor(model.compute_dtype(), {rows, model.config.dim});
 }
 
 void embed(const Model& model, const ModelInput& input, const Tensor& x, Context& ctx) {
@@ -27,12 +27,12 @@ template <class OnBlock>
 Tensor run_blocks(const Model& model, const ModelInput& input, std::vector<AttentionStats>* stats,
                   Context& ctx, OnBlock&& on_block) {
   const int64_t rows = input.tokens.dim(0);
-  Tensor x = stream_tensor(model.config, rows, ctx);
-  Tensor next = stream_tensor(model.config, rows, ctx);
+  Tensor x = stream_tensor(model, rows, ctx);
+  Tensor next = stream_tensor(model, rows, ctx);
   embed(model, input, x, ctx);
   for (int layer = 0; layer < model.config.layers; ++layer) {
     const Arena::Scope scope = ctx.scratch.scope();
-    BlockSaved saved = make_block_saved(model.config, rows, Recompute::Selective, ctx.scratch);
+    BlockSaved saved = make_block_saved(model.config, model.compute_dtype(), rows, Recompute::Selective, ctx.scratch);
     saved.x_in = x;
     block_forward({model, input, layer}, saved, next, stats_of(stats, layer), ctx);
     on_block(layer, saved);
@@ -56,10 +56,10 @@ void head_backward(const Model& model, const Tensor& x, const Tensor& targets, f
                    Params& grads, const Tensor& loss, const Tensor& dx, Context& ctx) {
   const Arena::Scope scope = ctx.scratch.scope();
   const int64_t rows = x.dim(0);
-  const Tensor hidden = stream_tensor(model.config, rows, ctx);
+  const Tensor hidden = stream_tensor(model, rows, ctx);
   const Tensor rstd = ctx.scratch.tensor(DType::F32, {rows});
   final_norm(model, x, hidden, rstd, ctx);
-  const Tensor dhidden = stream_tensor(model.config, rows, ctx);
+  const Tensor dhidden = stream_tensor(model, rows, ctx);
   linear_cross_entropy({.loss = loss,
                         .dx = dhidden,
                         .dw = grads.head,
@@ -119,31 +119,31 @@ void forward_backward(const Model& model, const ModelInput& input, const Tensor&
   const auto layers = static_cast<size_t>(c.layers);
 
   std::vector<Tensor> x(layers + 1);
-  for (Tensor& t : x) t = stream_tensor(c, rows, ctx);
+  for (Tensor& t : x) t = stream_tensor(model, rows, ctx);
   std::vector<BlockSaved> saved(layers);
   embed(model, input, x[0], ctx);
   for (int layer = 0; layer < c.layers; ++layer) {
     const auto l = static_cast<size_t>(layer);
     if (recompute == Recompute::Full) {
       const Arena::Scope temporary = ctx.scratch.scope();
-      BlockSaved dropped = make_block_saved(c, rows, Recompute::Selective, ctx.scratch);
+      BlockSaved dropped = make_block_saved(c, model.compute_dtype(), rows, Recompute::Selective, ctx.scratch);
       dropped.x_in = x[l];
       block_forward({model, input, layer}, dropped, x[l + 1], stats_of(stats, layer), ctx);
     } else {
-      saved[l] = make_block_saved(c, rows, recompute, ctx.scratch);
+      saved[l] = make_block_saved(c, model.compute_dtype(), rows, recompute, ctx.scratch);
       saved[l].x_in = x[l];
       block_forward({model, input, layer}, saved[l], x[l + 1], stats_of(stats, layer), ctx);
     }
   }
 
-  const Tensor dx = stream_tensor(c, rows, ctx);
+  const Tensor dx = stream_tensor(model, rows, ctx);
   head_backward(model, x[layers], targets, grad_scale, grads, loss, dx, ctx);
 
   for (int layer = c.layers - 1; layer >= 0; --layer) {
     const auto l = static_cast<size_t>(layer);
     if (recompute == Recompute::Full) {
       const Arena::Scope temporary = ctx.scratch.scope();
-      BlockSaved again = make_block_saved(c, rows, Recompute::None, ctx.scratch);
+      BlockSaved again = make_block_saved(c, model.compute_dtype(), rows, Recompute::None, ctx.scratch);
       again.x_in = x[l];
       block_forward({model, input, layer}, again, x[l + 1], nullptr, ctx);
       block_backward({model, input, layer}, again, grads.layer[l], dx, ctx);
@@ -158,7 +158,7 @@ void forward_loss(const Model& model, const ModelInput& input, const Tensor& tar
                   const Tensor& loss, std::vector<AttentionStats>* stats, Context& ctx) {
   const Arena::Scope scope = ctx.scratch.scope();
   const Tensor x = run_blocks(model, input, stats, ctx, [](int, const BlockSaved&) {});
-  const Tensor hidden = stream_tensor(model.config, x.dim(0), ctx);
+  const Tensor hidden = stream_tensor(model, x.dim(0), ctx);
   const Tensor rstd = ctx.scratch.tensor(DType::F32, {x.dim(0)});
   final_norm(model, x, hidden, rstd, ctx);
   linear_cross_entropy({.loss = loss,
@@ -173,7 +173,7 @@ void forward_loss(const Model& model, const ModelInput& input, const Tensor& tar
 
 Tensor forward_hidden(const Model& model, const ModelInput& input, Context& ctx,
                       const QkvSink& on_qkv) {
-  const Tensor hidden = stream_tensor(model.config, input.tokens.dim(0), ctx);
+  const Tensor hidden = stream_tensor(model, input.tokens.dim(0), ctx);
   const Arena::Scope scope = ctx.scratch.scope();
   const Tensor x = run_blocks(model, input, nullptr, ctx, [&](int layer, const BlockSaved& saved) {
     if (on_qkv) on_qkv(layer, saved.qkv);

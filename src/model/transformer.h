@@ -39,6 +39,10 @@ struct Model {
   Params params;                           // views, in the compute dtype
   Tensor rope_frequencies;                 // (D / 2) F32
   std::vector<AttentionPolicy> attention;  // one per layer
+
+  /// Type of weights and activations: F32, or BF16 on a GPU. Statistics, losses and gradients of
+  /// parameters are F32 always.
+  DType compute_dtype() const { return params.embed.dtype; }
 };
 
 /// Statistics tensors for N rows of every layer, in ctx.scratch.

@@ -1,5 +1,8 @@
 #include "src/decode/kv_cache.h"
 
+#include <numeric>
+
+#include "kernels/kv_store/kv_store.h"
 #include "src/base/philox.h"
 #include "tests/support/catch.h"
 #include "tests/support/test_context.h"
@@ -19,6 +22,10 @@ float key_value(int tag, int layer, int64_t t, int64_t g, int64_t d, int part) {
 }
 
 void write(KvCache& cache, int id, int tag, int64_t first, int64_t count, Context& ctx) {
+  std::vector<int32_t> pages = cache.pages(id);
+  std::vector<int32_t> positions(static_cast<size_t>(count));
+  std::iota(positions.begin(), positions.end(), static_cast<int32_t>(first));
+  auto length = static_cast<int32_t>(cache.length(id));
   for (int layer = 0; layer < kShape.layers; ++layer) {
     std::vector<float> rows(static_cast<size_t>(count * (kHeads + 4) * 6), -1.0F);
     for (int64_t i = 0; i < count; ++i) {
@@ -32,7 +39,15 @@ void write(KvCache& cache, int id, int tag, int64_t first, int64_t count, Contex
         }
       }
     }
-    cache.write(id, layer, first, view(rows.data(), {count, kHeads + 4, 6}), kHeads, ctx);
+    kv_store({.k_pages = cache.k_pages(layer),
+              .v_pages = cache.v_pages(layer),
+              .qkv = view(rows.data(), {count, kHeads + 4, 6}),
+              .positions = view(positions.data(), {count}),
+              .page_table = view(pages.data(), {1, static_cast<int64_t>(pages.size())}),
+              .lengths = view(&length, {1}),
+              .heads = kHeads,
+              .kv_heads = kShape.kv_heads},
+             ctx);
   }
 }
 
@@ -65,10 +80,10 @@ TEST_CASE("cache: appended one by one or at once, tokens are where they belong")
   KvCache cache(kShape, kCpu);
   const int bulk = cache.create();
   const int single = cache.create();
-  cache.extend(bulk, 200);
+  cache.extend(bulk, 200, ctx);
   write(cache, bulk, 1, 0, 200, ctx);
   for (int t = 0; t < 130; ++t) {
-    cache.extend(single, 1);
+    cache.extend(single, 1, ctx);
     write(cache, single, 2, t, 1, ctx);
   }
   CHECK(holds(cache, bulk, 1, 0, 200));
@@ -82,16 +97,16 @@ TEST_CASE("cache: forks share pages until one of them writes") {
   test::TestContext ctx;
   KvCache cache(kShape, kCpu);
   const int a = cache.create();
-  cache.extend(a, 100);
+  cache.extend(a, 100, ctx);
   write(cache, a, 1, 0, 100, ctx);
   const size_t before = cache.bytes();
   CHECK(before == 2 * kPageTokens * 6 * 2 * 2 * 2 * sizeof(float));
   const int b = cache.fork(a);
   CHECK(cache.bytes() == before);
-  cache.extend(b, 1);
+  cache.extend(b, 1, ctx);
   write(cache, b, 7, 100, 1, ctx);
   CHECK(cache.bytes() == before / 2 * 3);  // only the last page was copied
-  cache.extend(a, 1);
+  cache.extend(a, 1, ctx);
   write(cache, a, 8, 100, 1, ctx);
   CHECK(cache.bytes() == before / 2 * 3);  // `a` is alone on the old one
   for (const auto& [id, tag] : {std::pair{a, 8}, {b, 7}}) {
@@ -108,13 +123,13 @@ TEST_CASE("cache: truncate gives pages back and the sequence can grow again") {
   test::TestContext ctx;
   KvCache cache(kShape, kCpu);
   const int a = cache.create();
-  cache.extend(a, 200);
+  cache.extend(a, 200, ctx);
   write(cache, a, 1, 0, 200, ctx);
   const int b = cache.fork(a);
   cache.truncate(b, 70);
   CHECK(cache.length(b) == 70);
   CHECK(cache.pages(b).size() == 2);
-  cache.extend(b, 60);
+  cache.extend(b, 60, ctx);
   write(cache, b, 2, 70, 60, ctx);
   CHECK(holds(cache, a, 1, 0, 200));
   CHECK(holds(cache, b, 1, 0, 70));
@@ -122,14 +137,15 @@ TEST_CASE("cache: truncate gives pages back and the sequence can grow again") {
 }
 
 TEST_CASE("cache: limits are user errors, dead ids are bugs") {
+  test::TestContext ctx;
   KvCache cache(kShape, kCpu);
   const int a = cache.create();
-  cache.extend(a, 300);
-  CHECK_THROWS_AS(cache.extend(a, 1), UserError);
+  cache.extend(a, 300, ctx);
+  CHECK_THROWS_AS(cache.extend(a, 1, ctx), UserError);
   cache.create();
   const int c = cache.create();
   CHECK_THROWS_AS(cache.create(), UserError);
-  cache.extend(c, 300);  // every sequence can be full
+  cache.extend(c, 300, ctx);  // every sequence can be full
   cache.release(c);
   CHECK_THROWS_AS(cache.length(c), BugError);
   CHECK(cache.create() == c);

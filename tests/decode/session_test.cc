@@ -30,10 +30,11 @@ TEST_CASE("session: a checkpoint comes back with its attention and tokenizer, an
   const test::TempDir dir;
   save_counting_model(dir / "run", "topk:k=3");
   SessionOptions options;
+  options.device = "cpu";
   options.model = dir / "run";
   Session session(options, 1);
   CHECK(session.describe_attention() ==
-        "trained with topk:k=3; prompt topk:k=3, decoding topk:k=3");
+        "cpu in f32; trained with topk:k=3; prompt topk:k=3, decoding topk:k=3");
   CHECK(session.engine().max_context() == 64);
   const GenerateOptions greedy{
       .sampler = {.temperature = 0}, .max_tokens = 4, .samples = 1, .stop = {}};
@@ -57,6 +58,7 @@ TEST_CASE("session: models that are not there") {
   const test::TempDir dir;
   CHECK_THROWS_WITH(Session({}, 1), ContainsSubstring("--model"));
   SessionOptions options;
+  options.device = "cpu";
   options.model = dir / "nothing";
   CHECK_THROWS_AS(Session(options, 1), UserError);
 }

@@ -57,6 +57,7 @@ struct Files {
     EvalOptions o;
     o.model = run;
     o.data = {data};
+    o.device = "cpu";
     o.threads = 2;
     o.batch = 3;
     return o;

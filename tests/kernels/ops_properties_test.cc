@@ -199,6 +199,19 @@ TEST_CASE("tokens and targets outside the vocabulary are refused") {
   }
 }
 
+TEST_CASE("adamw: an update that is not applied changes nothing; the first step is 1") {
+  using Ref = ref::AdamWRef;
+  ref::OpCase c{"refused", {.p = 1001}};
+  c.real = DType::BF16;
+  ref::ValueMap<double> values = case_values<Ref>(c);
+  values["scalars"].back() = 0;
+  Buffers buffers = make_buffers(Ref::operands(c), values);
+  Buffers before = make_buffers(Ref::operands(c), values);
+  run_twin<Ref>(c, buffers, 2);
+  for (auto& [name, buffer] : buffers) CHECK(buffer.memory() == before.at(name).memory());
+  CHECK_THROWS_AS(adamw_scalars(1e-3, 0.9, 0.95, 0), BugError);
+}
+
 TEST_CASE("adamw: ten steps stay with an fp64 loop, and the bf16 copy is the rounded parameter") {
   constexpr int64_t kCount = 1000;
   std::vector<float> param(kCount), m(kCount), v(kCount), grad(kCount), decay = {0.1F, 0.0F};
@@ -212,6 +225,8 @@ TEST_CASE("adamw: ten steps stay with an fp64 loop, and the bf16 copy is the rou
     for (size_t i = 0; i < kCount; ++i) {
       grad[i] = static_cast<float>(random.normal(static_cast<uint64_t>(step) * kCount + i));
     }
+    AdamWScalars scalars = adamw_scalars(1e-2, 0.9, 0.99, step);
+    scalars.grad_scale = 0.25F;
     adamw({.param = view(param.data(), {kCount}),
            .m = view(m.data(), {kCount}),
            .v = view(v.data(), {kCount}),
@@ -219,12 +234,10 @@ TEST_CASE("adamw: ten steps stay with an fp64 loop, and the bf16 copy is the rou
            .copy_bf16 = view(copy.data(), {kCount}),
            .segment_end = view(segment_end.data(), {2}),
            .decay = view(decay.data(), {2}),
-           .lr = 1e-2F,
+           .scalars = view(&scalars.lr, {kAdamWScalars}),
            .beta1 = 0.9F,
            .beta2 = 0.99F,
-           .eps = 1e-8F,
-           .grad_scale = 0.25F,
-           .step = step},
+           .eps = 1e-8F},
           context);
     for (size_t i = 0; i < kCount; ++i) {
       const double g = 0.25 * static_cast<double>(grad[i]);

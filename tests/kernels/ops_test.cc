@@ -10,6 +10,7 @@
 #include "kernels/rmsnorm/rmsnorm_ref.h"
 #include "kernels/rope/rope_ref.h"
 #include "kernels/swiglu/swiglu_ref.h"
+#include "kernels/update_gate/update_gate_ref.h"
 #include "tests/kernels/op_harness.h"
 
 namespace pivot::test {
@@ -58,6 +59,10 @@ TEST_CASE("adamw") {
 
 TEST_CASE("sum_squares") {
   check_op<ref::SumSquaresRef>("x");
+}
+
+TEST_CASE("update_gate") {
+  check_op<ref::UpdateGateRef>("losses");
 }
 
 }  // namespace pivot::test

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <map>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include <fmt/core.h>
+#include <link.h>
 #include <sys/mman.h>
 
 #include "tests/simt/fiber.h"
@@ -21,24 +23,58 @@ ThreadPosition position;
 
 namespace {
 
-constexpr size_t kStack = 64 * 1024;
+constexpr size_t kStack = 128 * 1024;
 constexpr size_t kPage = 4096;
 constexpr size_t kGuard = 1024;
 constexpr std::byte kGuardByte{0xA5};
 constexpr int kUninitialised = 0xFF;  // NaN in every float type, an absurd integer
 constexpr int kBarriers = 16;
 
-// In the program's own data like static __shared__ arrays, so that 32 bits tell where both are
-// (shared_address).
-alignas(kGuard) std::byte shared_memory[kGuard + kMaxShared + kGuard];
+// Dynamic shared memory. It is thread-local like static __shared__ arrays, so that 32 bits can tell
+// where something is in either (shared_address).
+alignas(kGuard) thread_local std::byte shared_memory[kGuard + kMaxShared + kGuard];
+
+// The thread-local data of the program without its libraries: what kernels declare __shared__. They
+// must not find in it what an earlier block has left; the host finds it as it was.
+class StaticShared {
+ public:
+  StaticShared() {
+    ::dl_iterate_phdr(
+        [](dl_phdr_info* program, size_t, void* self) {  // the program comes first
+          static_cast<StaticShared*>(self)->find(*program);
+          return 1;
+        },
+        this);
+    saved_.assign(memory_, memory_ + bytes_);
+  }
+  ~StaticShared() { std::memcpy(memory_, saved_.data(), bytes_); }
+  StaticShared(const StaticShared&) = delete;
+  StaticShared& operator=(const StaticShared&) = delete;
+
+  void forget() const { std::memset(memory_, kUninitialised, bytes_); }
+
+ private:
+  void find(const dl_phdr_info& program) {
+    memory_ = static_cast<std::byte*>(program.dlpi_tls_data);
+    for (int i = 0; i < program.dlpi_phnum; ++i) {
+      if (program.dlpi_phdr[i].p_type == PT_TLS) bytes_ = program.dlpi_phdr[i].p_memsz;
+    }
+  }
+
+  std::byte* memory_ = nullptr;
+  size_t bytes_ = 0;
+  std::vector<std::byte> saved_;
+};
 
 std::string text(const Dim& d) {
   return fmt::format("({}, {}, {})", d.x, d.y, d.z);
 }
 
+std::string text(const std::string& path, unsigned line) {
+  return fmt::format("{}:{}", path.substr(path.rfind('/') + 1), line);
+}
 std::string text(const Place& place) {
-  const std::string path = place.file_name();
-  return fmt::format("{}:{}", path.substr(path.rfind('/') + 1), place.line());
+  return text(place.file_name(), static_cast<unsigned>(place.line()));
 }
 
 uint64_t mix(uint64_t x) {  // SplitMix64
@@ -110,6 +146,8 @@ class Block {
   void run();
 
   void enter();
+  void record(const std::string& failure) { failure_ = std::make_exception_ptr(Fault(failure)); }
+  [[noreturn]] void stop();
   void barrier(int id, unsigned count, Place place);
   void meet(uint32_t mask, const char* operation, void* operand, void (*perform)(const Meeting&),
             Place place);
@@ -201,15 +239,23 @@ void Block::run() {
   check_memory();
 }
 
-// The life of a thread. Stacks of threads that others' failures leave unfinished are dropped.
+// The life of a thread.
 void Block::enter() {
+  enter_fiber();
   try {
     grid_.kernel();
     end_thread();
   } catch (...) {
     failure_ = std::current_exception();
   }
+  stop();
+}
+
+// The running thread does not go on, nor any other: their stacks are dropped, so nothing on them
+// may need a destructor.
+void Block::stop() {
   switch_fiber(current().fiber, scheduler_);
+  std::abort();
 }
 
 void Block::end_thread() {
@@ -219,7 +265,8 @@ void Block::end_thread() {
   const bool copies = std::any_of(thread.groups.begin(), thread.groups.end(),
                                   [](const auto& group) { return !group.empty(); });
   if (copies || !thread.open.empty()) {
-    throw Fault(where(current_) + " ended with copies to shared memory under way");
+    record(where(current_) + " ended with copies to shared memory under way");
+    stop();
   }
   Warp& warp = warps_[current_ / kWarp];
   warp.ended |= 1U << current_ % kWarp;
@@ -261,10 +308,9 @@ void Block::barrier(int id, unsigned count, Place place) {
     barrier.threads = expected;
   } else if (id == 0 && (barrier.place.line() != place.line() ||
                          std::strcmp(barrier.place.file_name(), place.file_name()) != 0)) {
-    fault(fmt::format("waits at __syncthreads() while {} waits at the one of {}",
-                      where(barrier.waiting.front()), text(barrier.place))
-              .c_str(),
-          place);
+    std::string what = fmt::format("waits at __syncthreads() while {} waits at the one of {}",
+                                   where(barrier.waiting.front()), text(barrier.place));
+    fault(std::move(what), place);
   } else if (id != 0 && barrier.threads != expected) {
     fault("two counts of threads at one barrier", place);
   }
@@ -291,8 +337,7 @@ void Block::meet(uint32_t mask, const char* operation, void* operand,
   const unsigned lane = current_ % kWarp;
   Warp& warp = warps_[current_ / kWarp];
   if ((mask >> lane & 1U) == 0) {
-    fault(fmt::format("{}: the mask {:08x} misses lane {} that calls it", operation, mask, lane)
-              .c_str(),
+    fault(fmt::format("{}: the mask {:08x} misses lane {} that calls it", operation, mask, lane),
           place);
   }
   size_t i = 0;
@@ -303,8 +348,7 @@ void Block::meet(uint32_t mask, const char* operation, void* operand,
   OpenMeeting& open = warp.open[i];
   if (std::strcmp(open.meeting.operation, operation) != 0) {
     fault(fmt::format("{}: other lanes of the mask {:08x} wait in {}", operation, mask,
-                      open.meeting.operation)
-              .c_str(),
+                      open.meeting.operation),
           place);
   }
   open.meeting.lanes |= 1U << lane;
@@ -364,12 +408,14 @@ void run(const Grid& grid) {
   struct Stop {
     ~Stop() { running = nullptr; }
   } stop;
+  const StaticShared static_shared;
   for (const uint64_t b : order) {
     const Dim index{static_cast<unsigned>(b % grid.blocks.x),
                     static_cast<unsigned>(b / grid.blocks.x % grid.blocks.y),
                     static_cast<unsigned>(b / grid.blocks.x / grid.blocks.y)};
     Block block(grid, index, mix(seed ^ b));
     running = &block;
+    static_shared.forget();
     block.run();
   }
 }
@@ -431,9 +477,19 @@ void wait_for_copies(int groups_still_under_way) {
   }
 }
 
-void fault(const char* what, Place place) {
-  throw Fault(
-      fmt::format("{} ({}): {}", running->where(running->current_index()), text(place), what));
+void fault(std::string what, Place place) {
+  fault(std::move(what), place.file_name(), static_cast<unsigned>(place.line()));
+}
+
+void fault(std::string what, const char* file, unsigned line) {
+  if (running == nullptr) {
+    fmt::print(stderr, "{}:{}: {}\n", file, line, what);
+    std::abort();
+  }
+  running->record(
+      fmt::format("{} ({}): {}", running->where(running->current_index()), text(file, line), what));
+  std::string().swap(what);  // frees it
+  running->stop();
 }
 
 }  // namespace pivot::simt

@@ -89,6 +89,10 @@ class GuardedBuffer {
   Tensor tensor() { return {data(), dtype_, shape_}; }
   std::byte* data() { return memory_.data() + kGuard; }
   size_t bytes() const { return bytes_; }
+  /// The tensor's bytes with the guards around them, data() `kGuard` bytes from the beginning.
+  std::vector<std::byte>& memory() { return memory_; }
+
+  static constexpr size_t kGuard = 256;
 
   /// False if a byte outside the tensor was written.
   bool intact() const {
@@ -99,7 +103,6 @@ class GuardedBuffer {
   }
 
  private:
-  static constexpr size_t kGuard = 256;
   static constexpr std::byte kPattern{0xA5};
   DType dtype_;
   Shape shape_;

@@ -19,7 +19,7 @@ TEST_CASE("optimizer: ten clipped AdamW steps agree with a loop in double") {
   options.lr = 1e-2;
   options.weight_decay = 0.3;
   options.grad_clip = 5;
-  Optimizer optimizer(config, options, t.ctx);
+  Optimizer optimizer(config, options, DType::F32, t.ctx);
   init_params(config, optimizer.weights(), 3, t.ctx);
   const auto count = static_cast<size_t>(parameter_count(config));
 
@@ -39,12 +39,18 @@ TEST_CASE("optimizer: ten clipped AdamW steps agree with a loop in double") {
       optimizer.grads().as<float>()[i] = static_cast<float>(size * random.normal(i));
       squares += std::pow(static_cast<double>(optimizer.grads().as<float>()[i]), 2);
     }
-    const double norm = optimizer.grad_norm(t.ctx);
-    CHECK(norm == Approx(std::sqrt(squares)).epsilon(1e-6));
-    const double scale = optimizer.clip_factor(norm);
-    CHECK(scale == Approx(std::min(1.0, 5.0 / std::sqrt(squares))).epsilon(1e-6));
-    (scale < 1 ? clipped : unclipped) = true;
-    optimizer.update(options.lr, scale, step, t.ctx);
+    // Gradients are sums over the targets, losses one for each.
+    constexpr int64_t kTargets = 3;
+    const double norm = std::sqrt(squares) / kTargets;
+    const double scale = std::min(1.0, options.grad_clip / norm) / kTargets;
+    (scale * kTargets < 1 ? clipped : unclipped) = true;
+    std::vector<float> losses{1.5F, 0, 2, 1};
+    optimizer.prepare({options.lr, step, kTargets}, t.ctx);
+    optimizer.update(view(losses.data(), {4}), t.ctx);
+    const UpdateResult result = optimizer.result(t.ctx);
+    CHECK(result.applied == 1);
+    CHECK(result.loss == 1.5F);
+    CHECK(result.grad_norm == Approx(norm).epsilon(1e-6));
     for (size_t i = 0; i < count; ++i) {
       const double g = scale * static_cast<double>(optimizer.grads().as<float>()[i]);
       m[i] = options.beta1 * m[i] + (1 - options.beta1) * g;
@@ -66,21 +72,66 @@ TEST_CASE("optimizer: ten clipped AdamW steps agree with a loop in double") {
   CHECK(worst < 16 * 0x1p-24);
 }
 
-TEST_CASE("optimizer: clipping off, NaN seen, plan device takes no memory") {
+TEST_CASE("optimizer: a NaN and a loss above the limit change nothing, and are told") {
   TestContext t;
   OptimOptions options;
   options.grad_clip = 0;
-  Optimizer optimizer(tiny_model(), options, t.ctx);
-  CHECK(optimizer.clip_factor(1e9) == 1);
+  Optimizer optimizer(tiny_model(), options, DType::F32, t.ctx);
+  init_params(tiny_model(), optimizer.weights(), 3, t.ctx);
+  const std::vector<float> before = values_of(optimizer.weights());
+  std::vector<float> losses{4, 2};
+  const auto update = [&](double limit) {
+    optimizer.prepare({1e-2, 1, 2, limit}, t.ctx);
+    optimizer.update(view(losses.data(), {2}), t.ctx);
+    return optimizer.result(t.ctx);
+  };
+  optimizer.grads().as<float>()[17] = 1e6F;
+  CHECK(update(2.9).applied == 0);
+  CHECK(update(2.9).loss == 3);
+  CHECK(values_of(optimizer.weights()) == before);
   optimizer.grads().as<float>()[17] = NAN;
-  CHECK_FALSE(std::isfinite(optimizer.grad_norm(t.ctx)));
+  CHECK(update(1e9).applied == 0);
+  CHECK(values_of(optimizer.weights()) == before);
   optimizer.zero_grads(t.ctx);
-  CHECK(optimizer.grad_norm(t.ctx) == 0);
+  losses[0] = INFINITY;
+  CHECK(update(std::numeric_limits<double>::infinity()).applied == 0);
+  losses[0] = 4;
+  CHECK(update(3).applied == 1);
+  CHECK(update(3).grad_norm == 0);
+}
 
+TEST_CASE("optimizer: the plan device takes no memory and counts it") {
   TestContext plan(0, 2, {Device::Kind::Plan, 0});
-  Optimizer planned(tiny_model(), options, plan.ctx);
+  const auto count = static_cast<size_t>(parameter_count(tiny_model()));
+  Optimizer planned(tiny_model(), OptimOptions{}, DType::BF16, plan.ctx);
   CHECK(planned.weights().data == nullptr);
-  CHECK(planned.bytes() == 4 * sizeof(float) * static_cast<size_t>(parameter_count(tiny_model())));
+  CHECK(planned.weight_bytes() == 6 * count);
+  CHECK(planned.grad_bytes() == 4 * count);
+  CHECK(planned.moment_bytes() == 8 * count);
+  CHECK(Optimizer(tiny_model(), OptimOptions{}, DType::F32, plan.ctx).weight_bytes() == 4 * count);
+}
+
+TEST_CASE("optimizer: rounded weights follow the master weights") {
+  TestContext t;
+  Optimizer optimizer(tiny_model(), OptimOptions{}, DType::BF16, t.ctx);
+  init_params(tiny_model(), optimizer.weights(), 3, t.ctx);
+  const auto rounded = [&] {
+    const float* w = optimizer.weights().as<float>();
+    const BFloat16* c = optimizer.compute_weights().as<BFloat16>();
+    int64_t wrong = 0;
+    for (int64_t i = 0; i < optimizer.weights().count(); ++i) {
+      wrong += static_cast<int64_t>(c[i].bits != to_bfloat16(w[i]).bits);
+    }
+    return wrong;
+  };
+  CHECK(rounded() > 0);
+  optimizer.weights_changed(t.ctx);
+  CHECK(rounded() == 0);
+  std::vector<float> losses{1};
+  for (int64_t i = 0; i < optimizer.grads().count(); ++i) optimizer.grads().as<float>()[i] = 1;
+  optimizer.prepare({1e-1, 1, 1}, t.ctx);
+  optimizer.update(view(losses.data(), {1}), t.ctx);
+  CHECK(rounded() == 0);
 }
 
 }  // namespace

@@ -100,6 +100,27 @@ TEST_CASE("plan: micro-batches are chosen to fit, and a remedy is found where th
   CHECK(find_remedy(o, 1000, pool).change.empty());
 }
 
+TEST_CASE("plan: a GPU is planned for where there is none: bf16, library memory, its own scratch") {
+  ThreadPool pool(1);
+  TrainOptions o = tiny_options("unused");
+  const RunPlan cpu = plan_run(o, pool);
+  o.device = "cuda";
+  const RunPlan gpu = plan_run(o, pool);
+  CHECK(gpu.memory.parameters * 4 == cpu.memory.parameters * 6);
+  CHECK(gpu.memory.gradients == cpu.memory.gradients);
+  CHECK(gpu.memory.activations < cpu.memory.activations);
+  CHECK(gpu.memory.libraries > 0);
+  CHECK(gpu.checkpoint_bytes == cpu.checkpoint_bytes);
+  CHECK(gpu.stages.back().model.total.flops == cpu.stages.back().model.total.flops);
+  o.dtype = "f32";
+  CHECK(plan_run(o, pool).memory.parameters == cpu.memory.parameters);
+  o.device = "cpu";
+  o.dtype = "bf16";
+  CHECK_THROWS_WITH(plan_run(o, pool), ContainsSubstring("needs a GPU"));
+  o.dtype = "fp16";
+  CHECK_THROWS_WITH(plan_run(o, pool), ContainsSubstring("auto, f32 or bf16"));
+}
+
 TEST_CASE("plan: checkpoints on disk are counted, the one being written too") {
   ThreadPool pool(1);
   TrainOptions o = tiny_options("unused");
@@ -115,13 +136,13 @@ TEST_CASE("calibration: rates are positive and the estimate is of the right orde
   ThreadPool pool(2);
   const TrainOptions o = tiny_options("unused");
   const RunPlan plan = plan_run(o, pool);
-  const Speed speed = measure_speed(o, pool);
+  const Speed speed = measure_speed(o, compute_of(o), pool);
   CHECK(speed.matmul_flops > 1e8);
   CHECK(speed.bytes > 1e8);
   const auto layers = parse_layer_policies(o.attention.spec, o.model.layers);
   CHECK(speed.attention.count(to_string(layers[0])) == 1);
   const double estimate = estimate_seconds(plan.stages.back().work, layers, speed);
-  const double measured = measure_step(o, plan, layers, pool);
+  const double measured = measure_step(o, compute_of(o), plan, layers, pool);
   CAPTURE(estimate, measured);
   CHECK(estimate > 0);
   CHECK(measured > 0);
