@@ -1,6 +1,7 @@
 // The CUDA paths of attention against each other and against the definition, at sizes that only a
 // GPU gets through; emulated, the same with short sequences.
 
+#include "kernels/attention/cuda/select.h"
 #include "tests/kernels/attention_distributions.h"
 #include "tests/kernels/cuda/attention_agreement.h"
 
@@ -98,6 +99,31 @@ TEST_CASE("tiled selects exactly, whatever the scores") {
       const AttentionRun tiled = run_forward(tiled_path(), in, cuda);
       check_same_sets(run_forward(naive_path(), in, cuda), tiled);
       check_device_sets(in, tiled, samples());
+    }
+  }
+}
+
+TEST_CASE("tiled selects exactly when the rare ways are forced") {
+  const AttentionCase c{{sized(2500, 150)}, 2, 1, 64, "topk:k=70"};
+  const ref::AttentionProblem p = c.problem();
+  for (const auto& [name, apply, tiny] : distributions()) {
+    if (tiny || (emulated() && std::string(name) != "integers with many ties")) continue;
+    std::vector<float> qkv = normal_values(qkv_count(p), 101);
+    apply(p, qkv);
+    const AttentionInputs in(p, DType::BF16, qkv,
+                             normal_values(p.tokens() * p.heads * p.width, 102));
+    CudaTestContext cuda;
+    const AttentionRun want = run_forward(naive_path(), in, cuda);
+    for (const attention::SelectTuning& tuning :
+         {attention::SelectTuning{.sample_step = 0, .bins = 128, .list_capacity = 64},
+          attention::SelectTuning{.sample_step = 2, .bins = 2, .list_capacity = 1},
+          attention::SelectTuning{.sample_step = 16, .bins = 4, .list_capacity = 64},
+          attention::SelectTuning{.sample_step = 64, .bins = 128, .list_capacity = 2}}) {
+      INFO(name << ": sample " << tuning.sample_step << " bins " << tuning.bins << " list "
+                << tuning.list_capacity);
+      const DeviceAttention device(in, cuda, Diagnostics::Off);
+      attention::select_sets(device.forward_args(), tuning, cuda);
+      check_same_sets(want, device.results());
     }
   }
 }
