@@ -51,10 +51,10 @@ __device__ __forceinline__ void update(const Arrays& a, const AdamWScalars& s, f
   param -= s.correction1 * m / denominator + s.lr * decay * param;
 }
 
-/// Elements [begin, end) one by one: what is no whole pack, or cannot be read in packs.
-__device__ void update_elements(const Arrays& a, const AdamWScalars& s, int64_t begin, int64_t end,
-                                int64_t step) {
-  for (int64_t i = begin; i < end; i += step) {
+/// Every kThreads-th element of [begin, end).
+__device__ void update_elements(const Arrays& a, const AdamWScalars& s, int64_t begin,
+                                int64_t end) {
+  for (int64_t i = begin; i < end; i += kThreads) {
     float param = a.param[i];
     float m = a.m[i];
     float v = a.v[i];
@@ -91,39 +91,32 @@ __device__ __forceinline__ void update_pack(const Arrays& a, const AdamWScalars&
   }
 }
 
+/// A block has kBlockElements; the last, where it is no whole one, takes its elements one by one.
 template <bool Packed>
 __global__ void __launch_bounds__(kThreads) adamw_kernel(Arrays a) {
   const AdamWScalars s = *a.scalars;
   if (s.apply == 0) return;
   const int64_t begin = static_cast<int64_t>(blockIdx.x) * kBlockElements;
   const int64_t end = begin + kBlockElements < a.count ? begin + kBlockElements : a.count;
-  if constexpr (!Packed) {
-    update_elements(a, s, begin + threadIdx.x, end, kThreads);
-  } else {
-    cuda::Pack<float> param[kPacks], m[kPacks], v[kPacks], grad[kPacks];
-    const auto place = [&](int k) {
-      return begin + (static_cast<int64_t>(k) * kThreads + threadIdx.x) * kWidth;
-    };
+  if (!Packed || end - begin < kBlockElements) {
+    update_elements(a, s, begin + threadIdx.x, end);
+    return;
+  }
+  cuda::Pack<float> param[kPacks], m[kPacks], v[kPacks], grad[kPacks];
+  const auto place = [&](int k) { return begin + (k * kThreads + threadIdx.x) * kWidth; };
 #pragma unroll
-    for (int k = 0; k < kPacks; ++k) {
-      if (place(k) + kWidth > end) continue;
-      param[k] = cuda::load_pack(a.param + place(k));
-      m[k] = cuda::load_pack(a.m + place(k));
-      v[k] = cuda::load_pack(a.v + place(k));
-      grad[k] = cuda::load_pack(a.grad + place(k));
-    }
-    // Nearly every block lies in one segment.
-    const int first = segment_of(a, begin, 0);
-    const int last = segment_of(a, end - 1, first);
+  for (int k = 0; k < kPacks; ++k) {
+    param[k] = cuda::load_pack(a.param + place(k));
+    m[k] = cuda::load_pack(a.m + place(k));
+    v[k] = cuda::load_pack(a.v + place(k));
+    grad[k] = cuda::load_pack(a.grad + place(k));
+  }
+  // Nearly every block lies in one segment.
+  const int first = segment_of(a, begin, 0);
+  const int last = segment_of(a, end - 1, first);
 #pragma unroll
-    for (int k = 0; k < kPacks; ++k) {
-      const int64_t at = place(k);
-      if (at + kWidth <= end) {
-        update_pack(a, s, at, first, last, param[k], m[k], v[k], grad[k]);
-      } else if (at < end) {
-        update_elements(a, s, at, end, 1);
-      }
-    }
+  for (int k = 0; k < kPacks; ++k) {
+    update_pack(a, s, place(k), first, last, param[k], m[k], v[k], grad[k]);
   }
 }
 

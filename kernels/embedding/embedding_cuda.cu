@@ -33,14 +33,22 @@ __global__ void __launch_bounds__(kThreads)
     return;
   }
   const T* const row = table + token * width;
-  constexpr int kWidth = Packed ? kLanes<T> : 1;
-#pragma unroll 4
-  for (int64_t c = lane * kWidth; c < width; c += kWarp * kWidth) {
-    if constexpr (Packed) {
-      cuda::store_raw(out + c, cuda::load_raw(row + c));
-    } else {
-      out[c] = row[c];
+  if constexpr (Packed) {
+    constexpr int kPacks = 4;  // that are on their way together
+    constexpr int kStep = kWarp * kLanes<T>;
+    for (int64_t c = lane * kLanes<T>; c < width; c += kPacks * kStep) {
+      uint4 raw[kPacks];
+#pragma unroll
+      for (int k = 0; k < kPacks; ++k) {
+        raw[k] = cuda::load_raw(row + (c + k * kStep < width ? c + k * kStep : c));
+      }
+#pragma unroll
+      for (int k = 0; k < kPacks; ++k) {
+        if (c + k * kStep < width) cuda::store_raw(out + c + k * kStep, raw[k]);
+      }
     }
+  } else {
+    for (int64_t c = lane; c < width; c += kWarp) out[c] = row[c];
   }
 }
 
@@ -196,42 +204,37 @@ __device__ __forceinline__ void store_sums(float* out, const float (&value)[kSla
   }
 }
 
-// Rows whose loads a lane has in flight together.
-constexpr int kRowsAtOnce = 4;
-
-/// Adds `rows` rows, whose numbers lanes 0, 1, ... hold in `n`, to the lane's sums, in order. (What
-/// is not there counts as zeros: adding them changes no sum.)
-template <class T, int Width>
-__device__ __forceinline__ void add_rows(float (&sum)[kSlabPacks][Width], const T* dy, int n,
-                                         int rows, int64_t first, int64_t width) {
-  for (int r = 0; r < rows; r += kRowsAtOnce) {
-    uint4 raw[kRowsAtOnce][kSlabPacks];
+/// Adds Rows rows, of which the lanes r, r + 1, ... hold the numbers in `n`, to the lane's sums, in
+/// order, after all their loads. There are no conditions around the loads, which would keep them
+/// from overlapping: channels beyond the row are read as its first ones and not stored.
+template <int Rows, class T, int Width>
+__device__ __forceinline__ void add_rows(float (&sum)[kSlabPacks][Width], const T* dy, int n, int r,
+                                         int64_t first, int64_t width) {
+  uint4 raw[Rows][kSlabPacks];
 #pragma unroll
-    for (int j = 0; j < kRowsAtOnce; ++j) {
-      const T* const row = dy + __shfl_sync(cuda::kAllLanes, n, (r + j) % kWarp) * width;
+  for (int j = 0; j < Rows; ++j) {
+    const T* const row = dy + __shfl_sync(cuda::kAllLanes, n, r + j) * width;
 #pragma unroll
-      for (int k = 0; k < kSlabPacks; ++k) {
-        const int64_t c = first + k * kWarp * Width;
-        raw[j][k] = make_uint4(0, 0, 0, 0);
-        if (r + j >= rows || c >= width) continue;
-        if constexpr (Width == 1) {
-          raw[j][k].x = __float_as_uint(cuda::as_float(row[c]));
-        } else {
-          raw[j][k] = cuda::load_raw(row + c);
-        }
+    for (int k = 0; k < kSlabPacks; ++k) {
+      const int64_t c = first + k * kWarp * Width;
+      const T* const at = row + (c < width ? c : 0);
+      if constexpr (Width == 1) {
+        raw[j][k].x = __float_as_uint(cuda::as_float(*at));
+      } else {
+        raw[j][k] = cuda::load_raw(at);
       }
     }
+  }
 #pragma unroll
-    for (int j = 0; j < kRowsAtOnce; ++j) {
+  for (int j = 0; j < Rows; ++j) {
 #pragma unroll
-      for (int k = 0; k < kSlabPacks; ++k) {
-        if constexpr (Width == 1) {
-          sum[k][0] += __uint_as_float(raw[j][k].x);
-        } else {
-          const cuda::Pack<T> pack = cuda::unpack<T>(raw[j][k]);
+    for (int k = 0; k < kSlabPacks; ++k) {
+      if constexpr (Width == 1) {
+        sum[k][0] += __uint_as_float(raw[j][k].x);
+      } else {
+        const cuda::Pack<T> pack = cuda::unpack<T>(raw[j][k]);
 #pragma unroll
-          for (int i = 0; i < Width; ++i) sum[k][i] += pack.value[i];
-        }
+        for (int i = 0; i < Width; ++i) sum[k][i] += pack.value[i];
       }
     }
   }
@@ -260,7 +263,9 @@ __global__ void __launch_bounds__(kThreads) sum_chunks_kernel(Sums<T> a) {
       const bool here = same_token(a, at + part + lane, token);
       const int found = __popc(__ballot_sync(cuda::kAllLanes, here));
       const int n = here ? static_cast<int>(row_of(a.keys[at + part + lane])) : 0;
-      add_rows<T, Width>(sum, a.dy, n, found, first, a.width);
+      int r = 0;
+      for (; r + 4 <= found; r += 4) add_rows<4>(sum, a.dy, n, r, first, a.width);
+      for (; r < found; ++r) add_rows<1>(sum, a.dy, n, r, first, a.width);
       rows += found;
       if (found < kWarp) break;
     }

@@ -14,7 +14,8 @@ using cuda::kWarp;
 
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
-constexpr int kForwardRows = 8;  // of a block: some nine rounds of work at C = 768 in bf16
+constexpr int kForwardRows = 8;  // of a block: nine packs a thread at C = 768 in bf16
+constexpr int kAtOnce = 2;       // packs of a thread that are on their way together
 
 template <class T>
 struct Heads {
@@ -43,32 +44,37 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t first = static_cast<int64_t>(blockIdx.x) * kForwardRows;
   const int rows = a.rows - first < kForwardRows ? static_cast<int>(a.rows - first) : kForwardRows;
   const int items = rows * a.packed * lanes;
-  // Whole warps take every turn: the shuffles need all lanes.
-  for (int turn = 0; turn < items; turn += kThreads) {
-    const int item = turn + static_cast<int>(threadIdx.x);
-    const bool here = item < items;
-    const int row_head = (here ? item : 0) / lanes;
-    const int row = row_head / a.packed;
-    const int head = row_head - row * a.packed;
-    const int c = ((here ? item : 0) - row_head * lanes) * kLanes<T>;
-    const int64_t at = (first * a.packed + row_head) * a.width + c;
-    const cuda::Pack<T> x = cuda::load_pack(a.qkv + at);
-    float square = 0;
+  const int c = static_cast<int>(threadIdx.x) % lanes * kLanes<T>;  // in every turn
+  // Whole warps take every turn, for the shuffles. What lies beyond the items reads the first.
+  for (int turn = static_cast<int>(threadIdx.x); turn - static_cast<int>(threadIdx.x) < items;
+       turn += kAtOnce * kThreads) {
+    int row_head[kAtOnce];
+    cuda::Pack<T> x[kAtOnce];
 #pragma unroll
-    for (const float value : x.value) square += value * value;
-    square = group_sum(square, lanes);
-    if (!here) continue;
-    if (head >= a.normed) {
-      cuda::store_pack(out + at, x);
-      continue;
+    for (int k = 0; k < kAtOnce; ++k) {
+      const int item = turn + k * kThreads;
+      row_head[k] = (item < items ? item : 0) / lanes;
+      x[k] = cuda::load_pack(a.qkv + (first * a.packed + row_head[k]) * a.width + c);
     }
-    const float rstd = 1.0F / sqrtf(square / static_cast<float>(a.width) + eps);
-    if (c == 0) a.rstd[(first + row) * a.normed + head] = rstd;
-    const cuda::Pack<T> w = cuda::load_pack((head < a.heads ? a.q_weight : a.k_weight) + c);
-    cuda::Pack<T> y;
 #pragma unroll
-    for (int i = 0; i < kLanes<T>; ++i) y.value[i] = x.value[i] * rstd * w.value[i];
-    cuda::store_pack(out + at, y);
+    for (int k = 0; k < kAtOnce; ++k) {
+      float square = 0;
+#pragma unroll
+      for (const float value : x[k].value) square += value * value;
+      square = group_sum(square, lanes);
+      if (turn + k * kThreads >= items) continue;
+      const int row = row_head[k] / a.packed;
+      const int head = row_head[k] - row * a.packed;
+      T* const y = out + (first * a.packed + row_head[k]) * a.width + c;
+      if (head < a.normed) {
+        const float rstd = 1.0F / sqrtf(square / static_cast<float>(a.width) + eps);
+        if (c == 0) a.rstd[(first + row) * a.normed + head] = rstd;
+        const cuda::Pack<T> w = cuda::load_pack((head < a.heads ? a.q_weight : a.k_weight) + c);
+#pragma unroll
+        for (int i = 0; i < kLanes<T>; ++i) x[k].value[i] *= rstd * w.value[i];
+      }
+      cuda::store_pack(y, x[k]);
+    }
   }
 }
 

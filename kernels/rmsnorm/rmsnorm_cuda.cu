@@ -29,16 +29,17 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t row =
       static_cast<int64_t>(blockIdx.x) * kRowsPerBlock + static_cast<int>(threadIdx.x) / kWarp;
   if (row >= rows) return;
+  // No conditions around the loads, so that they overlap.
   uint4 raw[Packs];
 #pragma unroll
   for (int k = 0; k < Packs; ++k) {
     const int c = (k * kWarp + lane) * kLanes<T>;
-    raw[k] = make_uint4(0, 0, 0, 0);
-    if (c < width) raw[k] = cuda::load_raw(x + row * width + c);
+    raw[k] = cuda::load_raw(x + row * width + (c < width ? c : 0));
   }
   float square = 0;
 #pragma unroll
   for (int k = 0; k < Packs; ++k) {
+    if ((k * kWarp + lane) * kLanes<T> >= width) raw[k] = make_uint4(0, 0, 0, 0);
     const cuda::Pack<T> in = cuda::unpack<T>(raw[k]);
 #pragma unroll
     for (const float value : in.value) square += value * value;

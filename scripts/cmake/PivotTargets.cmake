@@ -104,7 +104,7 @@ function(pivot_cuda_test name)
         target_sources(gpu_${name} PRIVATE ${CMAKE_SOURCE_DIR}/${kernel})
       endif()
     endforeach()
-  else()
+  elseif(NOT PIVOT_SANITIZE MATCHES "thread")  # it does not know fibers; all run on one thread
     pivot_test(simt_${name} SOURCES ${ARG_SOURCES} DEPS ${ARG_DEPS})
     if(ARG_TWINS)
       target_compile_definitions(simt_${name} PRIVATE PIVOT_WITH_CUDA)

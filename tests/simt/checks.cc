@@ -2,6 +2,8 @@
 // of GCC and clang): the test fails instead of the program. On GPUs misaligned accesses end the
 // kernel, and the others give what neither the standard nor the CPU says.
 #include <cstdint>
+#include <string>
+#include <utility>
 
 #include <fmt/core.h>
 
@@ -22,8 +24,8 @@ struct TypeCheck {
   uint8_t kind;
 };
 
-[[noreturn]] void fail(const Check* check, const char* what) {
-  pivot::simt::fault(what, check->file, check->line);
+[[noreturn]] void fail(const Check* check, std::string what) {
+  pivot::simt::fault(std::move(what), check->file, check->line);
 }
 
 }  // namespace
@@ -32,8 +34,7 @@ extern "C" {
 
 [[noreturn]] void __ubsan_handle_type_mismatch_v1_abort(const TypeCheck* check, uintptr_t) {
   fail(&check->check,
-       fmt::format("an access that is not aligned to {} bytes", 1U << check->log2_alignment)
-           .c_str());
+       fmt::format("an access that is not aligned to {} bytes", 1U << check->log2_alignment));
 }
 [[noreturn]] void __ubsan_handle_out_of_bounds_abort(const Check* check, uintptr_t) {
   fail(check, "an index outside its array");

@@ -23,7 +23,7 @@ ThreadPosition position;
 
 namespace {
 
-constexpr size_t kStack = 64 * 1024;
+constexpr size_t kStack = 128 * 1024;
 constexpr size_t kPage = 4096;
 constexpr size_t kGuard = 1024;
 constexpr std::byte kGuardByte{0xA5};
@@ -146,7 +146,8 @@ class Block {
   void run();
 
   void enter();
-  [[noreturn]] void fail(std::exception_ptr failure);
+  void record(const std::string& failure) { failure_ = std::make_exception_ptr(Fault(failure)); }
+  [[noreturn]] void stop();
   void barrier(int id, unsigned count, Place place);
   void meet(uint32_t mask, const char* operation, void* operand, void (*perform)(const Meeting&),
             Place place);
@@ -240,19 +241,19 @@ void Block::run() {
 
 // The life of a thread.
 void Block::enter() {
+  enter_fiber();
   try {
     grid_.kernel();
     end_thread();
   } catch (...) {
-    fail(std::current_exception());
+    failure_ = std::current_exception();
   }
-  switch_fiber(current().fiber, scheduler_);
+  stop();
 }
 
-// The running thread does not go on, nor any other: their stacks are dropped, nothing on them needs
-// a destructor.
-void Block::fail(std::exception_ptr failure) {
-  failure_ = std::move(failure);
+// The running thread does not go on, nor any other: their stacks are dropped, so nothing on them
+// may need a destructor.
+void Block::stop() {
   switch_fiber(current().fiber, scheduler_);
   std::abort();
 }
@@ -264,8 +265,8 @@ void Block::end_thread() {
   const bool copies = std::any_of(thread.groups.begin(), thread.groups.end(),
                                   [](const auto& group) { return !group.empty(); });
   if (copies || !thread.open.empty()) {
-    fail(std::make_exception_ptr(
-        Fault(where(current_) + " ended with copies to shared memory under way")));
+    record(where(current_) + " ended with copies to shared memory under way");
+    stop();
   }
   Warp& warp = warps_[current_ / kWarp];
   warp.ended |= 1U << current_ % kWarp;
@@ -307,10 +308,9 @@ void Block::barrier(int id, unsigned count, Place place) {
     barrier.threads = expected;
   } else if (id == 0 && (barrier.place.line() != place.line() ||
                          std::strcmp(barrier.place.file_name(), place.file_name()) != 0)) {
-    fault(fmt::format("waits at __syncthreads() while {} waits at the one of {}",
-                      where(barrier.waiting.front()), text(barrier.place))
-              .c_str(),
-          place);
+    std::string what = fmt::format("waits at __syncthreads() while {} waits at the one of {}",
+                                   where(barrier.waiting.front()), text(barrier.place));
+    fault(std::move(what), place);
   } else if (id != 0 && barrier.threads != expected) {
     fault("two counts of threads at one barrier", place);
   }
@@ -337,8 +337,7 @@ void Block::meet(uint32_t mask, const char* operation, void* operand,
   const unsigned lane = current_ % kWarp;
   Warp& warp = warps_[current_ / kWarp];
   if ((mask >> lane & 1U) == 0) {
-    fault(fmt::format("{}: the mask {:08x} misses lane {} that calls it", operation, mask, lane)
-              .c_str(),
+    fault(fmt::format("{}: the mask {:08x} misses lane {} that calls it", operation, mask, lane),
           place);
   }
   size_t i = 0;
@@ -349,8 +348,7 @@ void Block::meet(uint32_t mask, const char* operation, void* operand,
   OpenMeeting& open = warp.open[i];
   if (std::strcmp(open.meeting.operation, operation) != 0) {
     fault(fmt::format("{}: other lanes of the mask {:08x} wait in {}", operation, mask,
-                      open.meeting.operation)
-              .c_str(),
+                      open.meeting.operation),
           place);
   }
   open.meeting.lanes |= 1U << lane;
@@ -479,17 +477,19 @@ void wait_for_copies(int groups_still_under_way) {
   }
 }
 
-void fault(const char* what, Place place) {
-  fault(what, place.file_name(), static_cast<unsigned>(place.line()));
+void fault(std::string what, Place place) {
+  fault(std::move(what), place.file_name(), static_cast<unsigned>(place.line()));
 }
 
-void fault(const char* what, const char* file, unsigned line) {
+void fault(std::string what, const char* file, unsigned line) {
   if (running == nullptr) {
     fmt::print(stderr, "{}:{}: {}\n", file, line, what);
     std::abort();
   }
-  running->fail(std::make_exception_ptr(Fault(fmt::format(
-      "{} ({}): {}", running->where(running->current_index()), text(file, line), what))));
+  running->record(
+      fmt::format("{} ({}): {}", running->where(running->current_index()), text(file, line), what));
+  std::string().swap(what);  // frees it
+  running->stop();
 }
 
 }  // namespace pivot::simt

@@ -7,6 +7,7 @@
 #include <functional>
 #include <source_location>
 #include <stdexcept>
+#include <string>
 
 namespace pivot::simt {
 
@@ -84,7 +85,7 @@ void commit_copies();
 void wait_for_copies(int groups_still_under_way);
 
 /// Ends the grid with a Fault that names the running thread and the place.
-[[noreturn]] void fault(const char* what, Place place);
-[[noreturn]] void fault(const char* what, const char* file, unsigned line);
+[[noreturn]] void fault(std::string what, Place place);
+[[noreturn]] void fault(std::string what, const char* file, unsigned line);
 
 }  // namespace pivot::simt

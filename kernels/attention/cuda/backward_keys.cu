@@ -165,33 +165,68 @@ struct KeySums {
   Sums<D> dvalues;
 };
 
-// dV += P^T dO, dK += dS^T Q over one query tile of one head. dP is computed for kBlocks blocks of
-// 16 columns at once: two where registers allow.
-template <int D, int kBlocks>
-__device__ __forceinline__ void add_tile(KeySums<D>& sums, const Pairs<D>& pairs, const Scores& s,
-                                         PairMask kept, bool finite, uint32_t values, int row) {
+// Products of one block of 16 columns with its queries and dout.
+template <int D>
+__device__ __forceinline__ void add_block(KeySums<D>& sums, const Pairs<D>& pairs, const Weights& w,
+                                          PairMask kept, int block, bool finite) {
+  const QueryTile<D>& tile = pairs.tile;
+  const int lane = pairs.lane;
+  if (finite) {
+    add_product<D>(sums.dvalues, w.p, cuda::shared_address(tile.douts()), 16 * block, lane);
+    add_product<D>(sums.dkeys, w.ds, cuda::shared_address(tile.queries()), 16 * block, lane);
+  } else {
+    const uint32_t bits = kept >> (8 * block);
+    add_kept_products<D>(sums.dvalues, w.p, bits, tile.douts(), 16 * block, lane);
+    add_kept_products<D>(sums.dkeys, w.ds, bits, tile.queries(), 16 * block, lane);
+  }
+}
+
+// Own sets: dV += P^T dO, dK += dS^T Q over one query tile of one head. dP is computed for two
+// blocks of 16 columns at once where registers allow.
+template <int D>
+__device__ __forceinline__ void add_tile(KeySums<D>& sums, const Pairs<D>& pairs, uint32_t keys,
+                                         uint32_t values, int row) {
+  constexpr int kBlocks = D == 128 ? 2 : 1;
   const uint32_t queries = cuda::shared_address(pairs.tile.queries());
   const uint32_t douts = cuda::shared_address(pairs.tile.douts());
-  const int lane = pairs.lane;
+  Scores s;
+  score_tile<D, 1, kBackwardRows / 8>(s, keys, row, queries, 0, pairs.lane);
+  PairMask kept = pairs.kept(s);
+  const bool finite = pairs.finite();
+  if (!finite) kept |= pairs.nan();
 #pragma unroll
   for (int first = 0; first < kColumnBlocks; first += kBlocks) {
     if (!any_pair<kBlocks>(kept, first)) continue;
     float dp[1][2 * kBlocks][4];
-    score_tile<D, 1, 2 * kBlocks>(dp, values, row, douts, 16 * first, lane);
+    score_tile<D, 1, 2 * kBlocks>(dp, values, row, douts, 16 * first, pairs.lane);
 #pragma unroll
     for (int block = first; block < first + kBlocks; ++block) {
       if (kBlocks > 1 && !any_pair<1>(kept, block)) continue;
       const Weights w =
           weigh(s, dp, kept, block, pairs.job, [&](int n, int c) { return pairs.stats(n, c); });
-      if (finite) {
-        add_product<D>(sums.dvalues, w.p, douts, 16 * block, lane);
-        add_product<D>(sums.dkeys, w.ds, queries, 16 * block, lane);
-      } else {
-        const uint32_t bits = kept >> (8 * block);
-        add_kept_products<D>(sums.dvalues, w.p, bits, pairs.tile.douts(), 16 * block, lane);
-        add_kept_products<D>(sums.dkeys, w.ds, bits, pairs.tile.queries(), 16 * block, lane);
-      }
+      add_block<D>(sums, pairs, w, kept, block, finite);
     }
+  }
+}
+
+// Shared sets: the same, where it is known which pairs are kept; scores only of blocks with some.
+template <int D>
+__device__ __forceinline__ void add_kept(KeySums<D>& sums, const Pairs<D>& pairs, PairMask kept,
+                                         uint32_t keys, uint32_t values, int row) {
+  const uint32_t queries = cuda::shared_address(pairs.tile.queries());
+  const uint32_t douts = cuda::shared_address(pairs.tile.douts());
+  const bool finite = pairs.finite();
+  if (!finite) kept |= pairs.nan();
+#pragma unroll 1
+  for (int block = 0; block < kColumnBlocks; ++block) {
+    if (!any_pair<1>(kept, block)) continue;
+    float s[1][2][4];
+    float dp[1][2][4];
+    score_tile<D, 1, 2>(s, keys, row, queries, 16 * block, pairs.lane);
+    score_tile<D, 1, 2>(dp, values, row, douts, 16 * block, pairs.lane);
+    const Weights w =
+        weigh(s, dp, kept, block, pairs.job, [&](int n, int c) { return pairs.stats(n, c); });
+    add_block<D>(sums, pairs, w, kept, block, finite);
   }
 }
 
@@ -226,7 +261,6 @@ template <int D, Sets kSets>
 __global__ void __launch_bounds__(kBackwardThreads, kBackwardBlocks<D, kSets>)
     backward_keys_kernel(const BackwardJob job) {
   using Memory = KeysMemory<D>;
-  constexpr int kDpBlocks = D == 128 && kSets == Sets::OfHead ? 2 : 1;
   // The first keys of a document take longest.
   const int32_t index = static_cast<int32_t>(blockIdx.x) / job.qkv.kv_heads;
   const int kv_head = static_cast<int>(blockIdx.x) % job.qkv.kv_heads;
@@ -245,29 +279,27 @@ __global__ void __launch_bounds__(kBackwardThreads, kBackwardBlocks<D, kSets>)
   QueryStream<D, kSets> stream(job, keys, kv_head);
   stream.begin();
   KeySums<D> sums = {};
+  const auto pairs_of = [&](const QueryTile<D>& tile) {
+    return Pairs<D>{job, keys, tile, keys.first + warp_row, lane};
+  };
   while (!stream.done()) {
-    PairMask kept = 0;
-    if constexpr (kSets == Sets::Shared) {
+    if constexpr (kSets == Sets::OfHead) {
+      const QueryTile<D> tile = stream.next();
+      add_tile<D>(sums, pairs_of(tile), key_tile, value_tile, warp_row);
+    } else {
+      PairMask kept = 0;
       Scores rank;
       while (stream.ranks()) {
         const bool first = stream.at_first_part();
         const QueryTile<D> tile = stream.next();
         add_ranks<D>(rank, key_tile, warp_row, tile, first, job.rule, lane);
-        const Pairs<D> pairs{job, keys, tile, keys.first + warp_row, lane};
-        if (!stream.ranks()) kept = pairs.kept(rank);
+        if (!stream.ranks()) kept = pairs_of(tile).kept(rank);
       }
+      do {
+        const QueryTile<D> tile = stream.next();
+        add_kept<D>(sums, pairs_of(tile), kept, key_tile, value_tile, warp_row);
+      } while (!stream.at_first_part());
     }
-    do {
-      const QueryTile<D> tile = stream.next();
-      const Pairs<D> pairs{job, keys, tile, keys.first + warp_row, lane};
-      Scores s;
-      score_tile<D, 1, kBackwardRows / 8>(s, key_tile, warp_row,
-                                          cuda::shared_address(tile.queries()), 0, lane);
-      PairMask of_head = kSets == Sets::Shared ? kept : pairs.kept(s);
-      const bool finite = pairs.finite();
-      if (!finite) of_head |= pairs.nan();
-      add_tile<D, kDpBlocks>(sums, pairs, s, of_head, finite, value_tile, warp_row);
-    } while (kSets == Sets::Shared && !stream.at_first_part());
   }
   const int32_t first = keys.first + warp_row;
   store_sums<D>(sums.dkeys, job, job.qkv.heads + kv_head, first, keys.end, lane);

@@ -56,14 +56,14 @@ class CudnnGraphs {
       if (built.key == key) return *built.graph;
     }
     if (cuda::recording(device_)) {
-      throw_error("attention by cuDNN: first run a step outside of a graph: one with {} documents "
-                  "of up to {} rows is new",
-                  key.shape.documents, key.shape.longest);
+      throw_error(
+          "attention by cuDNN: first run a step outside of a graph: one with {} documents "
+          "of up to {} rows is new",
+          key.shape.documents, key.shape.longest);
     }
     CudnnGraphBuilder builder(key.shape, key.scale);
-    auto graph = key.pass == Pass::Forward
-                     ? builder.forward()
-                     : builder.backward({.deterministic = key.deterministic});
+    auto graph = key.pass == Pass::Forward ? builder.forward()
+                                           : builder.backward({.deterministic = key.deterministic});
     check(graph->build(handle_, {fe::HeurMode_t::A}), key);
     built_.push_back({key, std::move(graph)});
     return *built_.back().graph;
@@ -71,16 +71,18 @@ class CudnnGraphs {
 
   static void check(cudnnStatus_t status, const char* what) {
     if (status != CUDNN_STATUS_SUCCESS) {
-      throw_error("cuDNN {} could not {}: {}", cudnnGetVersion(), what, cudnnGetErrorString(status));
+      throw_error("cuDNN {} could not {}: {}", cudnnGetVersion(), what,
+                  cudnnGetErrorString(status));
     }
   }
   static void check(fe::error_t error, const GraphKey& key) {
     if (error.is_good()) return;
-    throw_error("attention by cuDNN {} ({}, {} documents of up to {} rows, {} / {} heads of {}): "
-                "{}; it needs cuDNN 9.6 and compute capability 9.0 or newer",
-                cudnnGetVersion(), key.pass == Pass::Forward ? "forward" : "backward",
-                key.shape.documents, key.shape.longest, key.shape.heads, key.shape.kv_heads,
-                key.shape.width, error.get_message());
+    throw_error(
+        "attention by cuDNN {} ({}, {} documents of up to {} rows, {} / {} heads of {}): "
+        "{}; it needs cuDNN 9.6 and compute capability 9.0 or newer",
+        cudnnGetVersion(), key.pass == Pass::Forward ? "forward" : "backward", key.shape.documents,
+        key.shape.longest, key.shape.heads, key.shape.kv_heads, key.shape.width,
+        error.get_message());
   }
 
   int device_;

@@ -6,8 +6,9 @@ namespace pivot::attention {
 namespace {
 
 [[noreturn]] void absent() {
-  throw_error("attention by cuDNN: this build has no cuDNN (scripts/cuda_headers.sh fetches what "
-              "it needs; then configure again)");
+  throw_error(
+      "attention by cuDNN: this build has no cuDNN (scripts/cuda_headers.sh fetches what "
+      "it needs; then configure again)");
 }
 
 }  // namespace

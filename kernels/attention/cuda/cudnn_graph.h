@@ -12,7 +12,20 @@ namespace pivot::attention {
 /// The tensors of a graph, by which their memory is given when it runs. Inputs and outputs of
 /// attention.h; `Rows*` and `*Offsets` are those of CudnnDocuments.
 enum class CudnnTensor : int64_t {
-  Q = 1, K, V, Out, Lse, RowsQ, RowsKv, QkvOffsets, OutOffsets, LseOffsets, Dout, Dq, Dk, Dv
+  Q = 1,
+  K,
+  V,
+  Out,
+  Lse,
+  RowsQ,
+  RowsKv,
+  QkvOffsets,
+  OutOffsets,
+  LseOffsets,
+  Dout,
+  Dq,
+  Dk,
+  Dv
 };
 
 class CudnnGraphBuilder {

@@ -138,11 +138,8 @@ struct Block {
   __device__ __forceinline__ int row(int i) const { return first + lane / 4 + 8 * i; }
   __device__ __forceinline__ int kv_head() const { return head / args.qkv.group(); }
 
-  __device__ __forceinline__ void load_queries() {
-    queries.load(args.qkv.queries(head), first, last, lane);
-  }
   __device__ __forceinline__ void start() {
-    if constexpr (!Shared) load_queries();
+    if constexpr (!Shared) queries.load(args.qkv.queries(head), first, last, lane);
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const int64_t at = int64_t{row(i) < last ? row(i) : last} * args.qkv.heads + head;
@@ -348,10 +345,13 @@ struct Block {
     if constexpr (Shared) {
       group_scores<D, 1, kKeyGroups>(rank, args.qkv, kv_head(), args.rule, first, last,
                                      space.key_tile(stage), 0, lane);
-      load_queries();  // again for every tile: there are not enough registers to keep them
     }
     Scores s;
-    score_tile<D, 1, kKeyGroups>(s, queries, space.key_tile(stage), 0, lane);
+    if constexpr (Shared) {
+      score_tile<D>(s, args.qkv.queries(head), first, last, space.key_tile(stage), 0, lane);
+    } else {
+      score_tile<D>(s, queries, space.key_tile(stage), 0, lane);
+    }
     const bool diagonal = key + kKeys - 1 > first;
     if constexpr (Diagnose) {
       if (diagonal) hide(s, key);

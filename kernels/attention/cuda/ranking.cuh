@@ -64,10 +64,8 @@ __device__ __forceinline__ void group_scores(float (&rank)[M][N][4], const QkvVi
                                              uint32_t tile, int column, int lane) {
   const int group = qkv.group();
   for (int i = 0; i < group; ++i) {
-    RowFragments<D, M> rows;
-    rows.load(qkv.queries(kv_head * group + i), first, last, lane);
     float s[M][N][4];
-    score_tile<D, M, N>(s, rows, tile, column, lane);
+    score_tile<D>(s, qkv.queries(kv_head * group + i), first, last, tile, column, lane);
 #pragma unroll
     for (int m = 0; m < M; ++m) {
 #pragma unroll

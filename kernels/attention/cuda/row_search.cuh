@@ -2,7 +2,7 @@
 /// The search for one row's cut: what is known of it between two passes over the keys.
 ///
 /// The cut lies in an interval [lo, hi) of scores, written as ordered_bits. `before` keys rank
-/// before the interval, `inside` lie in it; the cut is key number need - before of those. A pass
+/// before the interval; the cut is key number need - before of those in it. A pass
 /// counts a histogram of the interval, and the bin with that key becomes the next interval. Where
 /// one score is left that more keys share than can be sorted, the interval is one of indices
 /// instead. Few candidates are collected with their index and sorted.
@@ -18,7 +18,8 @@ namespace pivot::attention {
 
 inline constexpr uint32_t kLowest = ordered_bits(-std::numeric_limits<float>::infinity());
 inline constexpr uint32_t kHighest = ordered_bits(std::numeric_limits<float>::infinity());
-inline constexpr uint32_t kBeyond = kHighest + 1;  // of no score: a NaN, which nothing reaches
+inline constexpr uint32_t kBeyond = kHighest + 1;   // of no score: a NaN, which nothing reaches
+inline constexpr uint32_t kMinusZero = 0x7FFFFFFF;  // of no score: -0 has the bits of 0
 
 /// The inverse of ordered_bits.
 __device__ __forceinline__ float score_of(uint32_t ordered) {
@@ -121,39 +122,25 @@ __device__ __forceinline__ uint64_t pick(const uint64_t* list, int count, int be
 /// A row's search; lane r of a warp has that of the warp's row r in registers.
 struct RowSearch {
   Phase phase;
-  int row;  // of the packed tensor
-  int begin;
   int need;  // k
   uint32_t lo, hi;
-  float inverse;
+  float inverse;  // as in RowBins
   int before;
-  int inside;
   int first_key, end_key;  // indices of the interval's keys
-  float tau;
-  int jcut;
 
-  /// All visible keys are candidates.
-  __device__ __forceinline__ void start(int at, int document, int k, const SelectTuning& tuning) {
-    row = at;
-    begin = document;
-    need = k;
-    const int visible = at - document + 1;
-    keep_all();
+  /// `k` of the keys [document, row] are kept; all are candidates.
+  __device__ __forceinline__ void start(int document, int row, int k, const SelectTuning& tuning) {
+    const int visible = row - document + 1;
     phase = k == visible                      ? Phase::Done
             : visible <= tuning.list_capacity ? Phase::Collect
                                               : Phase::Values;
+    need = k;
     lo = kLowest;
     hi = kBeyond;
     inverse = 0;
     before = 0;
-    inside = visible;
     first_key = document;
-    end_key = at + 1;
-  }
-  __device__ __forceinline__ void keep_all() {
-    phase = Phase::Done;
-    tau = -std::numeric_limits<float>::infinity();
-    jcut = row;
+    end_key = row + 1;
   }
 
   __device__ __forceinline__ RowBins bins(const SelectTuning& tuning) const {
@@ -199,13 +186,12 @@ struct RowSearch {
     const RowBins row_bins = bins(tuning);
     const uint32_t low = first_in_bin(found.bin, row_bins, tuning.bins);
     hi = first_in_bin(found.bin + 1, row_bins, tuning.bins);
-    lo = low;
+    lo = low == kMinusZero ? low + 1 : low;  // else {-0, 0} would never become one score
     inverse = 0;
     before = above + found.higher;
-    inside = found.inside;
-    phase = inside <= tuning.list_capacity ? Phase::Collect
-            : hi - lo == 1                 ? Phase::Indices
-                                           : Phase::Values;
+    phase = found.inside <= tuning.list_capacity ? Phase::Collect
+            : hi - lo == 1                       ? Phase::Indices
+                                                 : Phase::Values;
   }
   /// After a pass in phase Indices; `found` is key number need - before.
   __device__ __forceinline__ void narrow_indices(const FoundBin& found,
@@ -215,13 +201,7 @@ struct RowSearch {
     const int64_t end = int64_t{first_key} + (int64_t{1} << shift);
     end_key = end < end_key ? static_cast<int>(end) : end_key;
     before += found.higher;
-    inside = found.inside;
-    if (inside <= tuning.list_capacity) phase = Phase::Collect;
-  }
-  __device__ __forceinline__ void finish(uint64_t last_kept) {
-    phase = Phase::Done;
-    tau = rank_score(last_kept);
-    jcut = rank_index(last_kept);
+    if (found.inside <= tuning.list_capacity) phase = Phase::Collect;
   }
 
  private:

@@ -22,6 +22,20 @@ __device__ __forceinline__ int column_in_tile(int lane, int n, int c) {
   return 8 * n + 2 * (lane % 4) + c % 2;
 }
 
+/// 16 rows from `first` on as the first operand of channels [16 k, 16 k + 16), from global memory;
+/// rows after `last` repeat it.
+__device__ __forceinline__ void load_a(uint32_t (&a)[4], const HeadRows& rows, int first, int last,
+                                       int k, int lane) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int row = first + row_in_warp(lane, 0, 2 * half);
+    const auto* pairs =
+        reinterpret_cast<const uint32_t*>(rows.row(row < last ? row : last)) + lane % 4;
+    a[half] = __ldg(pairs + 8 * k);
+    a[2 + half] = __ldg(pairs + 8 * k + 4);
+  }
+}
+
 /// 16 M rows as first operands, kept in registers: M * D / 4 of them.
 template <int D, int M>
 struct RowFragments {
@@ -40,52 +54,16 @@ struct RowFragments {
 #pragma unroll
     for (int m = 0; m < M; ++m) {
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int row = first + row_in_warp(lane, m, 2 * half);
-        const auto* pairs =
-            reinterpret_cast<const uint32_t*>(rows.row(row < last ? row : last)) + lane % 4;
-#pragma unroll
-        for (int k = 0; k < D / 16; ++k) {
-          a[m][k][half] = __ldg(pairs + 8 * k);
-          a[m][k][2 + half] = __ldg(pairs + 8 * k + 4);
-        }
-      }
+      for (int k = 0; k < D / 16; ++k) load_a(a[m][k], rows, first + 16 * m, last, k, lane);
     }
   }
 };
 
-/// s = the scores of the fragments' rows with rows [column, column + 8 N) of `tile`.
-template <int D, int M, int N>
-__device__ __forceinline__ void score_tile(float (&s)[M][N][4], const RowFragments<D, M>& rows,
-                                           uint32_t tile, int column, int lane) {
-  static_assert(N % 2 == 0);
-#pragma unroll
-  for (int m = 0; m < M; ++m) {
-#pragma unroll
-    for (int n = 0; n < N; ++n) {
-#pragma unroll
-      for (int c = 0; c < 4; ++c) s[m][n][c] = 0;
-    }
-  }
-#pragma unroll
-  for (int k = 0; k < D / 16; ++k) {
-#pragma unroll
-    for (int n = 0; n < N; n += 2) {
-      uint32_t b[4];
-      load_b_rows<D>(b, tile, column + 8 * n, 16 * k, lane);
-#pragma unroll
-      for (int m = 0; m < M; ++m) {
-        cuda::mma_16x8x16(s[m][n], rows.a[m][k], b[0], b[1]);
-        cuda::mma_16x8x16(s[m][n + 1], rows.a[m][k], b[2], b[3]);
-      }
-    }
-  }
-}
-
-/// The same with the rows' operand read from shared memory each time (fewer registers).
-template <int D, int M, int N>
-__device__ __forceinline__ void score_tile(float (&s)[M][N][4], uint32_t row_tile, int row,
-                                           uint32_t tile, int column, int lane) {
+/// s = the scores of 16 M rows with rows [column, column + 8 N) of `tile`; operand(a, m, k)
+/// sets a to the first operand of rows [16 m, 16 m + 16) and channels [16 k, 16 k + 16).
+template <int D, int M, int N, class Operand>
+__device__ __forceinline__ void score_tile_by(float (&s)[M][N][4], const Operand& operand,
+                                              uint32_t tile, int column, int lane) {
   static_assert(N % 2 == 0);
 #pragma unroll
   for (int m = 0; m < M; ++m) {
@@ -99,7 +77,7 @@ __device__ __forceinline__ void score_tile(float (&s)[M][N][4], uint32_t row_til
   for (int k = 0; k < D / 16; ++k) {
     uint32_t a[M][4];
 #pragma unroll
-    for (int m = 0; m < M; ++m) load_a<D>(a[m], row_tile, row + 16 * m, 16 * k, lane);
+    for (int m = 0; m < M; ++m) operand(a[m], m, k);
 #pragma unroll
     for (int n = 0; n < N; n += 2) {
       uint32_t b[4];
@@ -111,6 +89,36 @@ __device__ __forceinline__ void score_tile(float (&s)[M][N][4], uint32_t row_til
       }
     }
   }
+}
+
+/// The rows in registers.
+template <int D, int M, int N>
+__device__ __forceinline__ void score_tile(float (&s)[M][N][4], const RowFragments<D, M>& rows,
+                                           uint32_t tile, int column, int lane) {
+  const auto operand = [&](uint32_t(&a)[4], int m, int k) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) a[i] = rows.a[m][k][i];
+  };
+  score_tile_by<D>(s, operand, tile, column, lane);
+}
+/// The rows from `row` on of a tile in shared memory, read each time (fewer registers).
+template <int D, int M, int N>
+__device__ __forceinline__ void score_tile(float (&s)[M][N][4], uint32_t row_tile, int row,
+                                           uint32_t tile, int column, int lane) {
+  const auto operand = [&](uint32_t(&a)[4], int m, int k) {
+    load_a<D>(a, row_tile, row + 16 * m, 16 * k, lane);
+  };
+  score_tile_by<D>(s, operand, tile, column, lane);
+}
+/// The rows from `first` on of a head in global memory, read each time: where there are neither
+/// registers nor shared memory to keep them.
+template <int D, int M, int N>
+__device__ __forceinline__ void score_tile(float (&s)[M][N][4], const HeadRows& rows, int first,
+                                           int last, uint32_t tile, int column, int lane) {
+  const auto operand = [&](uint32_t(&a)[4], int m, int k) {
+    load_a(a, rows, first + 16 * m, last, k, lane);
+  };
+  score_tile_by<D>(s, operand, tile, column, lane);
 }
 
 }  // namespace pivot::attention

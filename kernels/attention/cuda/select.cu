@@ -40,7 +40,6 @@ constexpr int kKeys = 64;  // of a tile
 constexpr int kKeyGroups = kKeys / 8;
 constexpr int kListed = 2 * kKeyGroups;  // scores of one row a thread has
 constexpr float kDeviations = 4;         // a guess fails for 6e-5 of the rows of normal data
-constexpr int kLeastSample = 128;        // keys of a row
 // Above this share of keys kept the sample's lower half is needed to find the cut.
 constexpr int kUpperHalfShare = 8;
 
@@ -130,6 +129,9 @@ struct Block {
     last = tile.first + (rows < 4 * kWarpRows ? rows : 4 * kWarpRows) - 1;
   }
 
+  /// Of lane `lane` as the owner of a search; the block's rows end at `last`.
+  __device__ __forceinline__ int own_row() const { return first + lane; }
+  __device__ __forceinline__ bool owns() const { return lane < kWarpRows && own_row() <= last; }
   __device__ __forceinline__ int kv_head() const { return Shared ? set : set / args.qkv.group(); }
   /// Of slot i, among the block's rows.
   __device__ __forceinline__ int slot_row(int i) const {
@@ -265,7 +267,7 @@ struct Block {
     if constexpr (Shared) {
       group_scores<D, M, kKeyGroups>(s, args.qkv, set, args.rule, first, last, tile, 0, lane);
     } else {
-      score_tile<D, M, kKeyGroups>(s, queries, tile, 0, lane);
+      score_tile<D>(s, queries, tile, 0, lane);
     }
     const int span = (kKeys - 1) * step + 1;
     if (key + span - 1 > first || args.rule.forces(key, span, begin, first)) {
@@ -365,6 +367,18 @@ __device__ __forceinline__ void prepare(const Block<D, M, Shared>& block, const 
   __syncwarp();
 }
 
+// The end of the search for the lane's row.
+template <int D, int M, bool Shared>
+__device__ __forceinline__ void write(const Block<D, M, Shared>& block, float tau, int jcut) {
+  const SelectArgs& args = block.args;
+  const int heads = Shared ? args.qkv.group() : 1;
+  const int64_t at = int64_t{block.own_row()} * args.qkv.heads + int64_t{block.set} * heads;
+  for (int h = 0; h < heads; ++h) {
+    args.tau[at + h] = tau;
+    args.jcut[at + h] = jcut;
+  }
+}
+
 // After a full pass: the next interval of every row of the warp, or its end.
 template <int D, int M, bool Shared>
 __device__ __forceinline__ void conclude(const Block<D, M, Shared>& block, RowSearch& search) {
@@ -392,9 +406,11 @@ __device__ __forceinline__ void conclude(const Block<D, M, Shared>& block, RowSe
   }
   if (search.phase == Phase::Done) return;
   if (block.space.nan(base + block.lane) != 0) {
-    search.keep_all();  // the row will be NaN
+    search.phase = Phase::Done;
+    write(block, -std::numeric_limits<float>::infinity(), block.own_row());  // the row will be NaN
   } else if (search.phase == Phase::Collect) {
-    search.finish(picked);
+    search.phase = Phase::Done;
+    write(block, rank_score(picked), rank_index(picked));
   } else if (search.phase == Phase::Indices) {
     search.narrow_indices(found, tuning);
   } else {
@@ -412,8 +428,8 @@ __device__ __forceinline__ void guess(const Block<D, M, Shared>& block, RowSearc
   const bool values = search.phase == Phase::Values;
   prepare(block, search);
   block.template run<Pass::Extremes>(step);
-  const int visible = search.row - search.begin + 1;
-  const auto sampled = static_cast<float>((search.row - search.begin) / step + 1);
+  const int visible = block.own_row() - block.begin + 1;
+  const auto sampled = static_cast<float>((visible - 1) / step + 1);
   bool good = false;
   if (values) {
     const float* at = block.space.extremes(base + block.lane);
@@ -456,17 +472,6 @@ __device__ __forceinline__ void guess(const Block<D, M, Shared>& block, RowSearc
   search.bracket(low, high, bins);
 }
 
-template <int D, int M, bool Shared>
-__device__ __forceinline__ void write(const Block<D, M, Shared>& block, const RowSearch& search) {
-  const SelectArgs& args = block.args;
-  const int heads = Shared ? args.qkv.group() : 1;
-  const int64_t at = int64_t{search.row} * args.qkv.heads + int64_t{block.set} * heads;
-  for (int h = 0; h < heads; ++h) {
-    args.tau[at + h] = search.tau;
-    args.jcut[at + h] = search.jcut;
-  }
-}
-
 // True for all threads if it is for one warp.
 template <class Block>
 __device__ __forceinline__ bool any_warp(const Block& block, bool mine) {
@@ -482,25 +487,23 @@ __device__ __forceinline__ bool any_warp(const Block& block, bool mine) {
 template <int D, int M, bool Shared>
 __global__ void __launch_bounds__(kThreads, 2) select_kernel(const SelectArgs args) {
   using ThisBlock = Block<D, M, Shared>;
-  constexpr int kWarpRows = ThisBlock::kWarpRows;
   const int sets = Shared ? args.qkv.kv_heads : args.qkv.heads;
   const Tile tile = args.tiles[static_cast<int>(blockIdx.x) / sets];
   if (tile.first >= tile.end) return;
   ThisBlock block(args, tile, static_cast<int>(blockIdx.x) % sets);
-  const int lane = block.lane;
   RowSearch search;
-  const int row = block.first + lane;
-  const bool owns = lane < kWarpRows && row <= block.last;
+  const int row = block.own_row();
   const int visible = row - tile.begin + 1;
-  search.start(row, tile.begin, owns ? static_cast<int>(args.budget(visible)) : visible,
+  search.start(tile.begin, row, block.owns() ? static_cast<int>(args.budget(visible)) : visible,
                args.tuning);
   bool open = search.phase != Phase::Done;
+  if (block.owns() && !open) write(block, -std::numeric_limits<float>::infinity(), row);
   if (any_warp(block, open)) {
     if constexpr (!Shared) {
-      block.queries.load(args.qkv.queries(block.set), block.first, block.last, lane);
+      block.queries.load(args.qkv.queries(block.set), block.first, block.last, block.lane);
     }
     block.searching = __any_sync(cuda::kAllLanes, open);
-    const int most = (block.last - tile.begin + 1) / kLeastSample;
+    const int most = (block.last - tile.begin + 1) / args.tuning.least_sample;
     const int step = most < args.tuning.sample_step ? most : args.tuning.sample_step;
     if (step >= 2 && any_warp(block, search.phase == Phase::Values)) {
       guess(block, search, step);
@@ -519,7 +522,6 @@ __global__ void __launch_bounds__(kThreads, 2) select_kernel(const SelectArgs ar
     open = search.phase != Phase::Done;
     block.searching = __any_sync(cuda::kAllLanes, open);
   }
-  if (owns) write(block, search);
 }
 
 // tau = -inf and jcut = the row: all visible keys are kept.
@@ -563,10 +565,11 @@ void select_everything(const AttentionForward& a, Context& ctx) {
 
 void select_sets(const AttentionForward& a, const SelectTuning& tuning, Context& ctx) {
   const int bins = tuning.bins;
-  PIVOT_CHECK(
-      bins >= 2 && bins <= kMaxBins && (bins & (bins - 1)) == 0 && tuning.list_capacity >= 1 &&
-          tuning.list_capacity <= kMaxBins / 2 && tuning.sample_step >= 0,
-      "select: {} bins, {} candidates, step {}", bins, tuning.list_capacity, tuning.sample_step);
+  PIVOT_CHECK(bins >= 2 && bins <= kMaxBins && (bins & (bins - 1)) == 0 &&
+                  tuning.list_capacity >= 1 && tuning.list_capacity <= kMaxBins / 2 &&
+                  tuning.sample_step >= 0 && tuning.least_sample >= 1,
+              "select: {} bins, {} candidates, step {}", bins, tuning.list_capacity,
+              tuning.sample_step);
   if (a.qkv.dim(0) == 0) return;
   const int64_t width = a.qkv.dim(2);
   PIVOT_CHECK(width == 64 || width == 128, "select: head width {}", width);

@@ -8,6 +8,7 @@ namespace pivot::attention {
 /// How the search goes about it. Speed only, never results; tests force the rare ways with it.
 struct SelectTuning {
   int sample_step = 16;    // at most: of this many keys one guesses where the cut lies; 0: no guess
+  int least_sample = 128;  // keys a guess needs; rows with fewer than twice as many do without
   int bins = 128;          // of a row's histogram: a power of two, 2 to 128
   int list_capacity = 64;  // so many candidates of a row are sorted instead of counted, 1 to 64
 };

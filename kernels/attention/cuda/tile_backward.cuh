@@ -75,12 +75,13 @@ struct Weights {
 };
 
 /// p = exp(scale s - lse) and scale * dS of the kept pairs, 0 elsewhere (whatever s and dP are
-/// there). dp holds the last N of the column tiles up to the block's. `stats(n, c)` gives the
+/// there). s and dp may hold all columns or those of one or two blocks. `stats(n, c)` gives the
 /// RowStats of the pair's query. The product is rounded before the difference, as where lse was
 /// made: a row's only large score then has p = 1, however large.
-template <int N, class StatsOf>
-__device__ __forceinline__ Weights weigh(const Scores& s, const float (&dp)[1][N][4], PairMask kept,
-                                         int block, const BackwardJob& job, StatsOf stats) {
+template <int N, int M, class StatsOf>
+__device__ __forceinline__ Weights weigh(const float (&s)[1][N][4], const float (&dp)[1][M][4],
+                                         PairMask kept, int block, const BackwardJob& job,
+                                         StatsOf stats) {
   Weights w;
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
@@ -91,9 +92,9 @@ __device__ __forceinline__ Weights weigh(const Scores& s, const float (&dp)[1][N
     for (int c = 0; c < 4; ++c) {
       const bool keep = (kept >> (4 * n + c) & 1U) != 0;
       const RowStats row = stats(n, c);
-      const float exponent = __fmul_rn(s[0][n][c], job.scale) - row.lse;
+      const float exponent = __fmul_rn(s[0][n % N][c], job.scale) - row.lse;
       const float weight = cuda::exp2_fast(exponent * kLog2E);
-      const float change = job.scale * weight * (dp[0][n % N][c] - row.delta);
+      const float change = job.scale * weight * (dp[0][n % M][c] - row.delta);
       p[c] = keep ? weight : 0.0F;
       ds[c] = keep ? change : 0.0F;
     }
@@ -124,27 +125,25 @@ template <int D>
 __device__ __forceinline__ void add_kept_products(Sums<D>& sums, const uint32_t (&a)[4],
                                                   uint32_t kept, const uint8_t* tile, int row,
                                                   int lane) {
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
 #pragma unroll 1
-    for (int column = 0; column < 8; ++column) {
-      // The lane of this lane's rows that holds the column, and the half of its registers.
-      const int holder = lane / 4 * 4 + column / 2;
-      const int half = column % 2;
-      const uint32_t mask = __shfl_sync(cuda::kAllLanes, kept, holder) >> (4 * i + half);
-      const uint32_t low = __shfl_sync(cuda::kAllLanes, a[2 * i], holder) >> (16 * half);
-      const uint32_t high = __shfl_sync(cuda::kAllLanes, a[2 * i + 1], holder) >> (16 * half);
-      const float weight[2] = {__uint_as_float(low << 16), __uint_as_float(high << 16)};
-      const bool keep[2] = {(mask & 1U) != 0, (mask & 4U) != 0};
+  for (int column = 0; column < 16; ++column) {
+    // The lane, of those with this lane's rows, that holds the column, and where.
+    const int holder = lane / 4 * 4 + column % 8 / 2;
+    const int half = column % 2;
+    const uint32_t mask = __shfl_sync(cuda::kAllLanes, kept, holder) >> (column / 8 * 4 + half);
+    const uint32_t low = __shfl_sync(cuda::kAllLanes, column < 8 ? a[0] : a[2], holder);
+    const uint32_t high = __shfl_sync(cuda::kAllLanes, column < 8 ? a[1] : a[3], holder);
+    const float weight[2] = {__uint_as_float(low >> (16 * half) << 16),
+                             __uint_as_float(high >> (16 * half) << 16)};
+    const bool keep[2] = {(mask & 1U) != 0, (mask & 4U) != 0};
 #pragma unroll
-      for (int n = 0; n < D / 8; ++n) {
-        const auto pair = *reinterpret_cast<const uint32_t*>(
-            tile + tile_offset<D>(row + 8 * i + column, n) + 4 * (lane % 4));
-        const float y[2] = {__uint_as_float(pair << 16), __uint_as_float(pair & 0xFFFF0000U)};
+    for (int n = 0; n < D / 8; ++n) {
+      const auto pair = *reinterpret_cast<const uint32_t*>(tile + tile_offset<D>(row + column, n) +
+                                                           4 * (lane % 4));
+      const float y[2] = {__uint_as_float(pair << 16), __uint_as_float(pair & 0xFFFF0000U)};
 #pragma unroll
-        for (int c = 0; c < 4; ++c) {
-          if (keep[c / 2]) sums[n][c] = fmaf(weight[c / 2], y[c % 2], sums[n][c]);
-        }
+      for (int c = 0; c < 4; ++c) {
+        if (keep[c / 2]) sums[n][c] = fmaf(weight[c / 2], y[c % 2], sums[n][c]);
       }
     }
   }

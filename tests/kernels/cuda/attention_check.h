@@ -44,13 +44,15 @@ struct AttentionInputs {
 
 /// Where a kernel rounds besides fp32 arithmetic. bfloat16 has 8 significant bits: 2^-8 relative.
 struct AttentionPrecision {
-  double weights = 0;      // P and dS before their matrix products
-  bool score_bits = true;  // scores have the bits of docs/semantics.md; else only their bound
+  double weights = 0;           // P and dS before their matrix products
+  bool score_bits = true;       // scores have the bits of docs/semantics.md; else only their bound
+  bool head_gradients = false;  // dk and dv of every query head, before a group's are added up
 };
 inline constexpr double kBf16Unit = 0x1p-8;
 inline constexpr AttentionPrecision kNaivePrecision = {};
 inline constexpr AttentionPrecision kTiledPrecision = {.weights = kBf16Unit};
-inline constexpr AttentionPrecision kCudnnPrecision = {.weights = kBf16Unit, .score_bits = false};
+inline constexpr AttentionPrecision kCudnnPrecision = {
+    .weights = kBf16Unit, .score_bits = false, .head_gradients = true};
 
 /// Computes single rows of the reference from the inputs, and of the gradients also from what
 /// forward left (out, lse, tau, jcut), which they are a function of.
@@ -95,6 +97,8 @@ class AttentionReference {
   KeyGradient key_gradient(const AttentionRun& run, int64_t j, int kv_head) const;
 
  private:
+  // The part of `heads` query heads.
+  KeyGradient key_gradient(const AttentionRun& run, int64_t j, int first_head, int heads) const;
   ref::Scores<float> scores() const {
     return [this](int64_t t, int h, int64_t j) { return score(t, h, j); };
   }
@@ -206,10 +210,33 @@ inline std::vector<ref::Enclosed> AttentionReference::query_gradient(const Atten
 inline AttentionReference::KeyGradient AttentionReference::key_gradient(const AttentionRun& run,
                                                                         int64_t j,
                                                                         int kv_head) const {
+  const int first = kv_head * p_.group();
+  if (!precision_.head_gradients || p_.group() == 1) {
+    return key_gradient(run, j, first, p_.group());
+  }
+  std::vector<KeyGradient> of_head;
+  for (int h = 0; h < p_.group(); ++h) of_head.push_back(key_gradient(run, j, first + h, 1));
+  KeyGradient sums;
+  for (int64_t d = 0; d < p_.width; ++d) {
+    const auto add_up = [&](std::vector<Enclosed> KeyGradient::*part) {
+      const auto term = [&](int64_t h) {
+        return (of_head[static_cast<size_t>(h)].*part)[static_cast<size_t>(d)];
+      };
+      return stored(ref::sum(p_.group(), term, Enclosed()));
+    };
+    sums.dkey.push_back(add_up(&KeyGradient::dkey));
+    sums.dvalue.push_back(add_up(&KeyGradient::dvalue));
+  }
+  return sums;
+}
+
+inline AttentionReference::KeyGradient AttentionReference::key_gradient(const AttentionRun& run,
+                                                                        int64_t j, int first_head,
+                                                                        int heads) const {
   std::vector<Enclosed> ds, p;
   std::vector<const float*> queries, douts;
   for (int64_t t = j; t < p_.tokens() && p_.begin_of(t) <= j; ++t) {
-    for (int h = kv_head * p_.group(); h < (kv_head + 1) * p_.group(); ++h) {
+    for (int h = first_head; h < first_head + heads; ++h) {
       if (!keeps(run, t, h, j)) continue;
       const Pair pair_of_j = pair(run, t, h, j);
       ds.push_back(pair_of_j.ds);

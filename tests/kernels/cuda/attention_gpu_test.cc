@@ -57,7 +57,7 @@ TEST_CASE("tiled equals naive: sets bit for bit, values within bounds") {
   for (const int32_t length : lengths) {
     for (const char* policy : kPolicies) {
       for (const int kv_heads : sized<std::vector<int>>({8, 2, 1}, {1})) {
-        for (const int64_t width : {64, 128}) {
+        for (const int64_t width : sized<std::vector<int64_t>>({64, 128}, {64})) {
           const AttentionCase c{{length}, sized(8, 2), kv_heads, width, policy};
           compare_with_naive(c, inputs_of(c));
         }
@@ -68,22 +68,23 @@ TEST_CASE("tiled equals naive: sets bit for bit, values within bounds") {
 
 TEST_CASE("tiled equals naive at lengths around the tiles', alone and packed") {
   for (const char* policy : {"dense", "topk:k=9", "topk:30%,min=1,recent=2,group=max"}) {
-    for (const int32_t length : {1, 63, 64, 65, 127, 128, 129}) {
+    for (const int32_t length :
+         sized<std::vector<int32_t>>({1, 63, 64, 65, 127, 128, 129}, {1, 63, 64})) {
       const AttentionCase c{{length}, 2, 1, 64, policy};
       compare_with_naive(c, inputs_of(c));
     }
-    const AttentionCase packed{{1, 0, 64, 63, 2, 129, 1}, 2, 1, sized<int64_t>(128, 64), policy};
+    const AttentionCase packed{{1, 0, 64, sized(63, 2), sized(129, 70)}, 2, 1, 128, policy};
     compare_with_naive(packed, inputs_of(packed));
   }
 }
 
 TEST_CASE("tiled selects exactly, whatever the scores") {
-  const std::vector<AttentionCase> cases = {
-      {{sized(1500, 130)}, 1, 1, 64, "topk:k=50"},
-      {{sized(900, 40), 1, sized(70, 30)}, 2, 1, 128, "topk:5%,min=3"},
-      {{sized(800, 70)}, 4, 1, 64, "topk:k=12,sink=4,recent=9,group=max"},
-      {{sized(800, 70)}, 4, 2, 64, "topk:k=30,group=sum"},
-  };
+  std::vector<AttentionCase> cases = {{{sized(1500, 80)}, 1, 1, 64, "topk:k=50"}};
+  if (!emulated()) {
+    cases.push_back({{900, 1, 70}, 2, 1, 128, "topk:5%,min=3"});
+    cases.push_back({{800}, 4, 1, 64, "topk:k=12,sink=4,recent=9,group=max"});
+    cases.push_back({{800}, 4, 2, 64, "topk:k=30,group=sum"});
+  }
   for (const Distribution& d : distributions()) {
     if (d.tiny && !emulated()) continue;
     for (const AttentionCase& c : cases) {
@@ -102,8 +103,8 @@ TEST_CASE("tiled selects exactly, whatever the scores") {
 }
 
 TEST_CASE("two scores only: the lowest indices of the higher one, then of the lower one") {
-  for (const int stride : {2, 3, 50}) {
-    const AttentionCase c{{sized(3000, 200)}, 1, 1, 64, "topk:k=40"};
+  for (const int stride : {3, 50}) {
+    const AttentionCase c{{sized(3000, 130)}, 1, 1, 64, "topk:k=40"};
     const ref::AttentionProblem p = c.problem();
     std::vector<float> qkv = normal_values(qkv_count(p), 92);
     for (int64_t t = 0; t < p.tokens(); ++t) {
@@ -128,7 +129,7 @@ TEST_CASE("two scores only: the lowest indices of the higher one, then of the lo
 }
 
 TEST_CASE("tiled: two runs, statistics or not, k >= n and dense are the same bit for bit") {
-  AttentionCase c{{sized(777, 90), 20}, 4, 2, 64, "dense"};
+  AttentionCase c{{sized(777, 70), 20}, sized(4, 2), sized(2, 1), 64, "dense"};
   const AttentionRun dense = run_tiled(inputs_of(c));
   for (const char* policy : {"dense", "topk:100%", "topk:k=100000", "topk:50%,min=900",
                              "topk:k=900,group=max", "topk:100%,sink=3,recent=2,group=sum"}) {
@@ -152,8 +153,11 @@ TEST_CASE("tiled: two runs, statistics or not, k >= n and dense are the same bit
 TEST_CASE("tiled: packed documents equal separate ones bit for bit") {
   for (const char* policy : {"dense", "topk:4%", "topk:k=30,group=sum"}) {
     INFO(policy);
-    const AttentionCase packed{
-        {sized(450, 45), 1, sized(1650, 66), 33, sized(2048, 64), sized(530, 7)}, 4, 2, 64, policy};
+    const AttentionCase packed{{sized(450, 45), 1, sized(1650, 66), 33, sized(2048, 4)},
+                               sized(4, 2),
+                               sized(2, 1),
+                               64,
+                               policy};
     const AttentionInputs in = inputs_of(packed);
     const AttentionRun all = run_tiled(in);
     const ref::AttentionProblem& p = in.problem;
@@ -178,7 +182,7 @@ TEST_CASE("tiled: packed documents equal separate ones bit for bit") {
 TEST_CASE("tiled: NaN stays in its row and reaches what the row sees") {
   for (const char* policy : {"dense", "topk:k=5", "topk:k=5,group=max"}) {
     INFO(policy);
-    const AttentionCase c{{150, 80}, 2, 1, 64, policy};
+    const AttentionCase c{{sized(150, 75), sized(80, 20)}, 2, 1, 64, policy};
     AttentionInputs in = inputs_of(c);
     const AttentionRun clean = run_tiled(in);
     const ref::AttentionProblem& p = in.problem;
@@ -200,12 +204,12 @@ TEST_CASE("tiled: NaN stays in its row and reaches what the row sees") {
     CHECK(std::isnan(run.dqkv[p.query(bad, 1)]));
     CHECK(std::isnan(run.dqkv[p.key(0, 0)]));
     CHECK(std::isnan(run.dqkv[p.value(bad, 0)]));
-    CHECK(std::isfinite(run.dqkv[p.key(160, 0)]));
+    CHECK(std::isfinite(run.dqkv[p.key(p.doc_offsets[1] + 5, 0)]));
   }
 }
 
 TEST_CASE("a long sequence keeps exactly k keys in every row") {
-  const AttentionCase c{{sized(70000, 300)}, 1, 1, 64, "topk:1%"};
+  const AttentionCase c{{sized(70000, 200)}, 1, 1, 64, "topk:1%"};
   const AttentionInputs in = inputs_of(c);
   CudaTestContext cuda;
   const AttentionRun tiled = run_path(tiled_path(), in, cuda);
