@@ -355,7 +355,7 @@ TEST_CASE("tiled forward: values on the kept sets") {
                 Extras::On);
     }
   }
-  check_all({.policy = "topk:5%", .lengths = {400}, .width = 128}, normal(8));
+  check_all({.policy = "topk:5%", .lengths = {600}, .width = 128}, normal(8));
 }
 
 TEST_CASE("tiled forward: documents of all lengths, packed and alone") {
