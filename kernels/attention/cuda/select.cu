@@ -123,7 +123,8 @@ __device__ __forceinline__ void guess(const SelectBlock<D, M, Shared>& block, Ro
   prepare(block, search);
   block.template run<SelectPass::Extremes>(step);
   const int visible = block.own_row() - block.begin + 1;
-  const auto sampled = static_cast<float>((visible - 1) / step + 1);
+  const int passed = block.own_row() - block.origin(step);  // negative: no key is sampled
+  const auto sampled = static_cast<float>(passed < 0 ? 1 : passed / step + 1);
   bool good = false;
   if (values) {
     const float* at = block.space.extremes(base + block.lane);

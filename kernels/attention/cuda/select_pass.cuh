@@ -276,6 +276,12 @@ struct SelectBlock {
     }
   }
 
+  /// First key of a pass over every `step`-th one. A sample leaves out the document's first key,
+  /// whose score is often far from all others (attention sinks).
+  __device__ __forceinline__ int origin(int step) const {
+    return begin + step / 2;
+  }
+
   /// All threads of the block, over every `step`-th key; the warp's rows are published before.
   template <SelectPass P>
   __device__ __forceinline__ void run(int step) const {
@@ -294,8 +300,8 @@ struct SelectBlock {
       g.sum[i] = 0;
     }
     const HeadRows all = args.qkv.keys(kv_head());
-    const HeadRows keys = {all.row(begin), all.stride * step};
-    const int count = (last - begin) / step + 1;
+    const HeadRows keys = {all.row(origin(step)), all.stride * step};
+    const int count = (last - origin(step)) / step + 1;
     const int tiles = (count + kSelectKeys - 1) / kSelectKeys;
     const auto thread = static_cast<int>(threadIdx.x);
     load_tile<D, kSelectKeys, kSelectThreads>(space.key_tile(0), keys, 0, count, thread);
@@ -308,7 +314,7 @@ struct SelectBlock {
                                                   kSelectKeys * (t + 1), count, thread);
         cuda::copy_async_commit();
       }
-      const int key = begin + kSelectKeys * t * step;
+      const int key = origin(step) + kSelectKeys * t * step;
       if (searching && key <= first + kWarpRows - 1) {
         visit_tile<P>(space.key_tile(t % 2), key, step, lo, hi, g);
       }
