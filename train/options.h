@@ -106,6 +106,7 @@ struct TrainOptions {
   int threads = 0;
   std::string recompute = "none";
   bool deterministic = true;
+  std::string gemm_choices = "runs/gemm_choices.json";
   std::string resume = "auto";
   int64_t diagnostics_every = 50;
   std::string on_nan = "skip";
@@ -133,6 +134,9 @@ struct TrainOptions {
     v("deterministic", deterministic,
       "the same bits in every run; false lets dense attention on GPUs add up gradients in any order: "
       "faster on long rows");
+    v("gemm_choices", gemm_choices,
+      "GPU: file of the fastest matrix product kernels, measured where missing and shared by all "
+      "runs, which then repeat bit for bit; empty takes cuBLASLt's own choice");
     v("resume", resume, "auto, never, or the path of a checkpoint");
     v("diagnostics_every", diagnostics_every, "steps between attention statistics; 0 is off");
     v("on_nan", on_nan, "a step with NaN or infinite gradients: skip (up to 5 in a row) or stop");

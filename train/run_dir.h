@@ -6,6 +6,7 @@
 ///   events.out.tfevents.*       the scalars of it, for TensorBoard
 ///   samples.jsonl               {"step", "attention", "prompt", "text"}
 ///   skipped/step_XXXXXXXX.json  steps that were not applied: which rows, their losses
+///   gemm_choices.json           GPU: the kernels its matrix products took (kernels/cuda/blas.h)
 ///   checkpoints/step_XXXXXXXX   checkpoints/checkpoint.h
 
 #include <cstdint>

@@ -1,9 +1,11 @@
 // How a run begins, what it reports and saves, and how it ends.
 #include <chrono>
 #include <cmath>
+#include <filesystem>
 
 #include "build_info.h"
 #include "kernels/attention/cuda/paths.h"
+#include "kernels/cuda/blas.h"
 #include "src/base/check.h"
 #include "src/base/log.h"
 #include "src/base/units.h"
@@ -18,6 +20,9 @@ namespace {
 double clock_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
+
+// In the run's directory: what its steps were computed with.
+constexpr const char* kChoicesOfRun = "/gemm_choices.json";
 
 std::string bytes_text(size_t bytes) {
   return format_bytes(static_cast<double>(bytes));
@@ -184,7 +189,26 @@ void Trainer::record_skip(const StepOutput& out, const std::string& reason) {
                m.grad_norm, m.first_row, m.first_row + m.rows - 1);
 }
 
+void Trainer::load_gemm_choices() {
+  if (!ctx_.device.is_cuda() || options_.gemm_choices.empty()) return;
+  auto& blas = cuda::state<cuda::Blas>(ctx_.device.index);
+  blas.set_measuring(true);
+  for (const std::string& path : {options_.output + kChoicesOfRun, options_.gemm_choices}) {
+    if (std::filesystem::exists(path)) blas.load_choices(path);
+  }
+}
+
+void Trainer::save_gemm_choices() const {
+  if (!ctx_.device.is_cuda() || options_.gemm_choices.empty()) return;
+  const auto& blas = cuda::state<cuda::Blas>(ctx_.device.index);
+  blas.save_choices(options_.output + kChoicesOfRun);
+  const auto parent = std::filesystem::path(options_.gemm_choices).parent_path();
+  if (!parent.empty()) std::filesystem::create_directories(parent);
+  blas.save_choices(options_.gemm_choices);
+}
+
 std::string Trainer::save() {
+  save_gemm_choices();
   const double start = clock_seconds();
   const bool stopped = guard_.must_stop();
   // Whoever resumes after the guard stopped the run gets its attempts again.

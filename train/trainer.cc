@@ -82,6 +82,7 @@ Trainer::Trainer(TrainOptions options, TrainInputs inputs, TrainCallbacks callba
       schedule_(options_.attention, options_.model.layers, options_.data.seq_len, limits_),
       guard_({options_.on_nan == "stop", options_.spike_sigma}) {
   if (!callbacks_.stop) callbacks_.stop = interrupted;
+  load_gemm_choices();
   if (inputs_.peak_flops <= 0) inputs_.peak_flops = measure_matmul_flops(compute_, pool_);
   const std::vector<float> frequencies = rope_frequencies(
       options_.model.head_dim, options_.model.rope_theta, options_.model.rope_scaling);
@@ -110,6 +111,7 @@ TrainResult Trainer::run() {
     interrupted_now = callbacks_.stop();
     after_step(m, gave_up || interrupted_now);
   }
+  save_gemm_choices();
   if (gave_up) give_up();
   return end(interrupted_now);
 }

@@ -67,6 +67,9 @@ class Trainer {
   void validate_model();
   void write_sample();
   std::string save();
+  /// The kernels of matrix products: those of the run's earlier sessions, then of the shared file.
+  void load_gemm_choices();
+  void save_gemm_choices() const;
   [[noreturn]] void give_up();
   TrainResult end(bool interrupted_now);
 

@@ -1,3 +1,4 @@
+#include "kernels/cuda/blas.h"
 #include "src/base/check.h"
 #include "src/base/philox.h"
 #include "src/cli/bench_measure.h"
@@ -91,6 +92,9 @@ int run_bench_train(const std::vector<std::string>& args) {
   }
 
   Bench bench("bench train", options);
+  if (bench.device().is_cuda()) {
+    cuda::state<cuda::Blas>(bench.device().index).set_measuring(true);
+  }
   const std::vector<Batch> batches = {random_batch(options)};
   Arena none(bench.device(), 0);
   Arena counting(plan_device(bench.device()), 0);
