@@ -11,3 +11,4 @@ list(APPEND sources cuda/column_sum.cu)
 list(APPEND sources decode_attention/cuda/attend_all.cu decode_attention/cuda/attend_kept.cu
      decode_attention/cuda/merge_parts.cu decode_attention/cuda/score_keys.cu
      decode_attention/cuda/select_keys.cu)
+list(APPEND sources attention/cuda/cudnn_rows.cu)

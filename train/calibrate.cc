@@ -154,7 +154,8 @@ AttentionRates attention_rates(const ModelConfig& c, int64_t rows, const Attenti
                                      .kv_heads = c.kv_heads,
                                      .scale = scale,
                                      .max_document = rows,
-                                     .policy = policy};
+                                     .policy = policy,
+                                     .order = compute.order};
     if (ctx.device.is_plan()) {
       attention_forward(forward, ctx);
       attention_backward(backward, ctx);
@@ -268,7 +269,8 @@ double measure_step(const TrainOptions& o, const Compute& compute, const RunPlan
                     .params = bind_params(o.model, optimizer.compute_weights()),
                     .rope_frequencies =
                         view(static_cast<float*>(turns.data()), {o.model.head_dim / 2}),
-                    .attention = layers};
+                    .attention = layers,
+                    .gradient_order = compute.order};
   copy_from_host(model.rope_frequencies, frequencies.data(), ctx);
   const std::vector<Batch> micro(static_cast<size_t>(plan.rows / plan.micro_rows),
                                  random_batch(plan.micro_rows, plan.seq_len, o.model.vocab));

@@ -23,17 +23,21 @@ DType dtype_of(const TrainOptions& o, Device::Kind kind) {
   return DType::BF16;
 }
 
+GradientOrder order_of(const TrainOptions& options) {
+  return options.deterministic ? GradientOrder::Fixed : GradientOrder::Any;
+}
+
 }  // namespace
 
 Compute compute_of(const TrainOptions& options) {
   const Device device = parse_device(options.device);
-  return {device, dtype_of(options, device.kind)};
+  return {device, dtype_of(options, device.kind), order_of(options)};
 }
 
 Compute planned_compute(const TrainOptions& options) {
   const bool named_gpu = options.device.substr(0, 4) == "cuda";
   const Device device = named_gpu ? Device{Device::Kind::Cuda} : parse_device(options.device);
-  return {plan_device(device), dtype_of(options, device.kind)};
+  return {plan_device(device), dtype_of(options, device.kind), order_of(options)};
 }
 
 ComputeMemory compute_memory(const Compute& compute) {

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <string>
 
+#include "kernels/attention/attention.h"
 #include "src/core/device.h"
 #include "src/core/dtype.h"
 #include "train/options.h"
@@ -13,6 +14,7 @@ namespace pivot {
 struct Compute {
   Device device;
   DType dtype = DType::F32;  // of weights and activations in the passes
+  GradientOrder order = GradientOrder::Fixed;
 };
 
 /// The device and dtype of the options. Throws UserError where the device is not there or does not

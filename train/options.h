@@ -105,6 +105,7 @@ struct TrainOptions {
   Duration time{0};
   int threads = 0;
   std::string recompute = "none";
+  bool deterministic = true;
   std::string resume = "auto";
   int64_t diagnostics_every = 50;
   std::string on_nan = "skip";
@@ -129,6 +130,9 @@ struct TrainOptions {
     v("time", time, "stop (and finish the schedule) after this time; 0s is off");
     v("threads", threads, "CPU threads; 0 takes all processors");
     v("recompute", recompute, "activations saved: none, selective or full recomputation");
+    v("deterministic", deterministic,
+      "the same bits in every run; false lets dense attention on GPUs add up gradients in any order: "
+      "faster on long rows");
     v("resume", resume, "auto, never, or the path of a checkpoint");
     v("diagnostics_every", diagnostics_every, "steps between attention statistics; 0 is off");
     v("on_nan", on_nan, "a step with NaN or infinite gradients: skip (up to 5 in a row) or stop");

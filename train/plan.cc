@@ -29,6 +29,7 @@ struct Rehearsal {
         optimizer(o.model, o.optim, compute.dtype, ctx) {
     model.config = o.model;
     model.params = bind_params(o.model, optimizer.compute_weights());
+    model.gradient_order = compute.order;
     model.rope_frequencies = view<float>(nullptr, {o.model.head_dim / 2});
   }
 

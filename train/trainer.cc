@@ -90,7 +90,8 @@ Trainer::Trainer(TrainOptions options, TrainInputs inputs, TrainCallbacks callba
   model_ = {.config = options_.model,
             .params = bind_params(options_.model, optimizer_.compute_weights()),
             .rope_frequencies = view(static_cast<float*>(frequencies_.data()), {count}),
-            .attention = schedule_.stages().front().layers};
+            .attention = schedule_.stages().front().layers,
+            .gradient_order = compute_.order};
   copy_from_host(model_.rope_frequencies, frequencies.data(), ctx_);
   if (resumed_.empty()) {
     init_params(options_.model, optimizer_.weights(), options_.seed, ctx_);

@@ -45,6 +45,11 @@ void attention_forward_cuda(const AttentionForward& a, Context& ctx);
 inline constexpr Op<AttentionForward> attention_forward{"attention_forward", &attention_forward_cpu,
                                                         PIVOT_CUDA_TWIN(attention_forward_cuda)};
 
+/// The order in which terms of a gradient are added. Fixed: the same bits in every run. Any: where
+/// that is faster, in the order in which blocks of a GPU finish (dense attention by cuDNN, whose
+/// memory then grows with T instead of T^2); Top-k is Fixed always.
+enum class GradientOrder : uint8_t { Fixed, Any };
+
 struct AttentionBackward {
   Tensor dqkv;         // out (T, H + 2 G, D), all elements written
   Tensor dout;         // in (T, H, D)
@@ -59,6 +64,7 @@ struct AttentionBackward {
   float scale;
   int64_t max_document;
   AttentionPolicy policy;
+  GradientOrder order = GradientOrder::Fixed;
 };
 void check(const AttentionBackward& a);
 Cost cost(const AttentionBackward& a);

@@ -50,7 +50,7 @@ void dense_by_cudnn(const AttentionForward& a, Context& ctx) {
 
 void attention_forward_cuda(const AttentionForward& a, Context& ctx) {
   if (a.qkv.dim(0) == 0) return;
-  switch (path_of(a.policy, a.qkv.dtype, a.qkv.dim(2))) {
+  switch (path_of(a)) {
     case CudaPath::Naive:
       return naive_forward(a, ctx);
     case CudaPath::Tiled:
@@ -62,7 +62,7 @@ void attention_forward_cuda(const AttentionForward& a, Context& ctx) {
 
 void attention_backward_cuda(const AttentionBackward& a, Context& ctx) {
   if (a.qkv.dim(0) == 0) return;
-  switch (path_of(a.policy, a.qkv.dtype, a.qkv.dim(2))) {
+  switch (path_of(a)) {
     case CudaPath::Naive:
       return naive_backward(a, ctx);
     case CudaPath::Tiled:

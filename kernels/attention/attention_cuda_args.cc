@@ -11,7 +11,7 @@ using namespace attention;
 
 size_t cuda_scratch_bytes(const AttentionForward& a) {
   if (a.qkv.dim(0) == 0) return 0;
-  switch (path_of(a.policy, a.qkv.dtype, a.qkv.dim(2))) {
+  switch (path_of(a)) {
     case CudaPath::Naive:
       return naive_scratch(a);
     case CudaPath::Tiled:
@@ -29,7 +29,7 @@ size_t cuda_scratch_bytes(const AttentionForward& a) {
 
 size_t cuda_scratch_bytes(const AttentionBackward& a) {
   if (a.qkv.dim(0) == 0) return 0;
-  switch (path_of(a.policy, a.qkv.dtype, a.qkv.dim(2))) {
+  switch (path_of(a)) {
     case CudaPath::Naive:
       return naive_scratch(a);
     case CudaPath::Tiled:

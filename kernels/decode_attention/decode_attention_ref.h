@@ -40,8 +40,7 @@ std::vector<T> row_of(const DecodeAttention& a, const Tensor& pages, int64_t b, 
                       int64_t token) {
   const int64_t d = a.qkv.dim(2);
   const int64_t page = a.page_table.as<int32_t>()[b * a.page_table.dim(1) + token / kPageTokens];
-  const T* at =
-      pages.as<T>() + ((g * pages.dim(1) + page) * kPageTokens + token % kPageTokens) * d;
+  const T* at = pages.as<T>() + ((g * pages.dim(1) + page) * kPageTokens + token % kPageTokens) * d;
   return {at, at + d};
 }
 

@@ -1,5 +1,6 @@
 #pragma once
-/// Linear layer with its epilogues: y = x w^T + bias + residual.
+/// Linear layer with its epilogues: y = x w^T + bias + residual. Results are rounded once; on GPUs
+/// a BF16 result with bias and residual is rounded before the second of them is added, too.
 
 #include "kernels/op.h"
 

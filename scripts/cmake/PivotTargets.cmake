@@ -14,7 +14,9 @@ target_compile_options(
 # g++ 12 warns of overlapping copies inside std::string that cannot be (GCC bug 105651).
 target_compile_options(pivot_flags
                        INTERFACE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-restrict>)
-if(PIVOT_NATIVE)
+if(PIVOT_MARCH)
+  target_compile_options(pivot_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-march=${PIVOT_MARCH}>)
+elseif(PIVOT_NATIVE)
   target_compile_options(pivot_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-march=native>)
 endif()
 if(PIVOT_SANITIZE)

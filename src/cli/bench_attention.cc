@@ -48,7 +48,8 @@ class Problem {
         lse_(bench.tensor(DType::F32, {o.length, o.heads})),
         tau_(bench.tensor(DType::F32, lse_.shape)),
         jcut_(bench.tensor(DType::I32, lse_.shape)),
-        offsets_(bench.upload(std::vector<int32_t>{0, static_cast<int32_t>(o.length)}, {2})) {}
+        offsets_(bench.upload(std::vector<int32_t>{0, static_cast<int32_t>(o.length)}, {2})),
+        order_(bench.gradient_order()) {}
 
   void forward(const AttentionPolicy& policy, Context& ctx) {
     attention_forward({.out = out_,
@@ -80,7 +81,8 @@ class Problem {
                         .kv_heads = o_.kv_heads,
                         .scale = scale(),
                         .max_document = o_.length,
-                        .policy = policy},
+                        .policy = policy,
+                        .order = order_},
                        ctx);
   }
 
@@ -89,6 +91,7 @@ class Problem {
 
   const AttentionBenchOptions& o_;
   Tensor qkv_, dout_, dqkv_, out_, lse_, tau_, jcut_, offsets_;
+  GradientOrder order_;
 };
 
 }  // namespace

@@ -63,6 +63,7 @@ Compute compute_of(const BenchOptions& options) {
   TrainOptions train;
   train.device = options.device;
   train.dtype = options.dtype;
+  train.deterministic = options.deterministic;
   return compute_of(train);
 }
 
@@ -75,6 +76,7 @@ Bench::Bench(std::string command, const BenchOptions& options)
   const Compute compute = compute_of(options);
   device_ = compute.device;
   dtype_ = compute.dtype;
+  order_ = compute.order;
   if (device_.is_cuda()) {
     peak_flops_ = measure_matmul_flops(compute, pool_);
     peak_bytes_ = measure_copy_bandwidth(device_);
@@ -186,6 +188,7 @@ void Bench::write_json() const {
                                            {"device", to_string(device_)},
                                            {"machine", machine()},
                                            {"dtype", dtype_name(dtype_)},
+                                           {"deterministic", order_ == GradientOrder::Fixed},
                                            {"processor", processor_name()},
                                            {"threads", pool_.size()},
                                            {"peak_gflop_per_s", peak_flops_ * 1e-9},

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/attention/attention.h"
 #include "src/core/context.h"
 
 namespace pivot {
@@ -15,6 +16,7 @@ namespace pivot {
 struct BenchOptions {
   std::string device = "auto";
   std::string dtype = "auto";
+  bool deterministic = true;
   std::string json;
   double seconds = 1;
   int threads = 0;
@@ -23,6 +25,8 @@ struct BenchOptions {
   void visit(V&& v) {
     v("device", device, "cpu, cuda, cuda:N or auto");
     v("dtype", dtype, "auto (bf16 on a GPU, f32 on the CPU), f32 or bf16");
+    v("deterministic", deterministic,
+      "gradients of dense attention in a fixed order; false: as blocks of the GPU finish");
     v("json", json, "also write the results to this file");
     v("seconds", seconds, "time for the repeats of one row (at least 3 repeats)");
     v("threads", threads, "CPU threads; 0 takes all processors");
@@ -52,6 +56,7 @@ class Bench {
   ThreadPool& pool() { return pool_; }
   Device device() const { return device_; }
   DType dtype() const { return dtype_; }
+  GradientOrder gradient_order() const { return order_; }
   double peak_flops() const { return peak_flops_; }
   double peak_bytes() const { return peak_bytes_; }
 
@@ -89,6 +94,7 @@ class Bench {
   ThreadPool pool_;
   Device device_;
   DType dtype_;
+  GradientOrder order_;
   std::vector<DeviceBuffer> memory_;
   double peak_flops_;
   double peak_bytes_;

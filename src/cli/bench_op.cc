@@ -43,8 +43,8 @@ struct OpOptions : BenchOptions {
   void visit(V&& v) {
     v("n", dims.n, "rows (tokens)");
     v("c", dims.c, "model width");
-    v("h", dims.h, "query heads");
-    v("g", dims.g, "key/value heads");
+    v("heads", dims.h, "query heads");
+    v("kv_heads", dims.g, "key/value heads");
     v("d", dims.d, "channels of a head");
     v("f", dims.f, "width of the SwiGLU layer");
     v("v", dims.v, "vocabulary");

@@ -61,6 +61,7 @@ struct Trainee {
     const std::vector<float> turns =
         rope_frequencies(o.model.head_dim, o.model.rope_theta, o.model.rope_scaling);
     model.config = o.model;
+    model.gradient_order = o.deterministic ? GradientOrder::Fixed : GradientOrder::Any;
     init_params(o.model, optimizer.weights(), 1, ctx);
     optimizer.weights_changed(ctx);
     model.params = bind_params(o.model, optimizer.compute_weights());

@@ -43,8 +43,8 @@ struct UnionCommandOptions {
 };
 
 void print(const study::UnionResult& result) {
-  fmt::print("{}: mean {:.3f} ({} tiles a head)\n  {:>5}  {:>6}  heads\n",
-             to_string(result.policy), result.mean(), result.tiles, "layer", "mean");
+  fmt::print("{}: mean {:.3f} ({} tiles a head)\n  {:>5}  {:>6}  heads\n", to_string(result.policy),
+             result.mean(), result.tiles, "layer", "mean");
   for (size_t layer = 0; layer < result.share.size(); ++layer) {
     fmt::print("  {:>5}  {:>6.3f} ", layer, result.mean_of_layer(layer));
     for (const double share : result.share[layer]) fmt::print(" {:.3f}", share);

@@ -181,7 +181,8 @@ void backward_attention(const Block& b, const BlockSaved& s, LayerParams& grad, 
                       .kv_heads = b.c.kv_heads,
                       .scale = b.scale,
                       .max_document = b.input.max_document,
-                      .policy = b.policy},
+                      .policy = b.policy,
+                      .order = b.model.gradient_order},
                      ctx);
   backward_rope_and_norm(b, s, grad, dqkv, ctx);
   Tensor h = s.h_attn;

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "kernels/attention/policy.h"
+#include "kernels/attention/attention.h"
 #include "src/core/context.h"
 #include "src/model/config.h"
 #include "src/model/params.h"
@@ -39,6 +39,7 @@ struct Model {
   Params params;                           // views, in the compute dtype
   Tensor rope_frequencies;                 // (D / 2) F32
   std::vector<AttentionPolicy> attention;  // one per layer
+  GradientOrder gradient_order = GradientOrder::Fixed;
 
   /// Type of weights and activations: F32, or BF16 on a GPU. Statistics, losses and gradients of
   /// parameters are F32 always.

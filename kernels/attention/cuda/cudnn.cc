@@ -18,7 +18,7 @@ struct GraphKey {
   Pass pass;
   CudnnShape shape;
   float scale;
-  bool deterministic;
+  GradientOrder order;  // backward
 
   friend bool operator==(const GraphKey&, const GraphKey&) = default;
 };
@@ -63,7 +63,7 @@ class CudnnGraphs {
     }
     CudnnGraphBuilder builder(key.shape, key.scale);
     auto graph = key.pass == Pass::Forward ? builder.forward()
-                                           : builder.backward({.deterministic = key.deterministic});
+                                           : builder.backward(key.order);
     check(graph->build(handle_, {fe::HeurMode_t::A}), key);
     built_.push_back({key, std::move(graph)});
     return *built_.back().graph;
@@ -144,25 +144,22 @@ void cudnn_forward(const AttentionForward& a, Context& ctx) {
   const Tensor workspace = take_workspace(cudnn_forward_workspace(shape), ctx);
   Memory memory = memory_of(a, shape, documents);
   cuda::state<CudnnGraphs>(ctx.device.index)
-      .run({Pass::Forward, shape, a.scale, true}, memory, workspace);
+      .run({Pass::Forward, shape, a.scale, GradientOrder::Fixed}, memory, workspace);
   finish_cudnn_rows(a, ctx);
 }
 
-void cudnn_backward(const AttentionBackward& a, const CudnnOptions& options, Context& ctx) {
+void cudnn_backward(const AttentionBackward& a, Context& ctx) {
   expect_supported(a);
   if (a.qkv.dim(0) == 0) return;
   const CudnnShape shape = cudnn_shape(a);
   const Arena::Scope scope = ctx.scratch.scope();
   const CudnnDocuments documents = cudnn_documents(a.doc_offsets, shape, ctx);
-  const Tensor workspace = take_workspace(cudnn_backward_workspace(shape, options), ctx);
+  const Tensor workspace = take_workspace(cudnn_backward_workspace(shape, a.order), ctx);
   Memory memory = memory_of(a, shape, documents);
   set(memory, CudnnTensor::Dout, a.dout.data);
   set_sections(memory, a.dqkv, shape, CudnnTensor::Dq, CudnnTensor::Dk, CudnnTensor::Dv);
   cuda::state<CudnnGraphs>(ctx.device.index)
-      .run({Pass::Backward, shape, a.scale, options.deterministic}, memory, workspace);
-}
-void cudnn_backward(const AttentionBackward& a, Context& ctx) {
-  cudnn_backward(a, CudnnOptions{}, ctx);
+      .run({Pass::Backward, shape, a.scale, a.order}, memory, workspace);
 }
 
 }  // namespace pivot::attention

@@ -6,17 +6,14 @@
 /// batches with as many documents. Where scores are finite the results are those of
 /// docs/semantics.md. A value or gradient that is not finite may reach rows of its document that do
 /// not see it: cuDNN multiplies masked probabilities, which are 0, with all rows of a tile.
+///
+/// With GradientOrder::Fixed cuDNN 9.19 on Hopper keeps the gradients of all scores in memory, 2
+/// bytes for each of documents * H * longest^2; with Any it adds up dq in the order in which blocks
+/// finish.
 
 #include "kernels/attention/attention.h"
 
 namespace pivot::attention {
-
-struct CudnnOptions {
-  /// The same bits in every run. On Hopper cuDNN 9.19 then keeps the gradients of all scores in
-  /// memory, 2 bytes for each of documents * H * longest^2, where it otherwise adds up dq in the
-  /// order in which blocks finish.
-  bool deterministic = true;
-};
 
 /// What a graph of cuDNN depends on, besides `scale`.
 struct CudnnShape {
@@ -38,16 +35,12 @@ CudnnShape cudnn_shape(const AttentionBackward& a);
 /// 9.0 or newer): dense, BF16, D = 64 or 128, documents of similar length, and for backward little
 /// enough memory. Forward and backward may differ: they exchange the same tensors.
 bool cudnn_takes(const AttentionForward& a);
-bool cudnn_takes(const AttentionBackward& a, const CudnnOptions& options = {});
+bool cudnn_takes(const AttentionBackward& a);
 
 /// Bytes that cuDNN may ask for. From the sizes that cuDNN 9.19 reports for Hopper, which these
-/// formulas exceed by less than 2 MiB (November 2026, 253 shapes).
+/// formulas exceed by less than 2 MiB (November 2026, 173 shapes).
 size_t cudnn_forward_workspace(const CudnnShape& shape);
-size_t cudnn_backward_workspace(const CudnnShape& shape, const CudnnOptions& options);
-
-// As in paths.h, where the default options are meant.
-size_t cudnn_scratch(const AttentionBackward& a, const CudnnOptions& options);
-void cudnn_backward(const AttentionBackward& a, const CudnnOptions& options, Context& ctx);
+size_t cudnn_backward_workspace(const CudnnShape& shape, GradientOrder order);
 
 /// Where cuDNN finds the documents, in elements of each tensor: (n + 1) I64, and their rows, (n)
 /// I32.

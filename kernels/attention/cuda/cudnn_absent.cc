@@ -22,8 +22,5 @@ void cudnn_forward(const AttentionForward&, Context&) {
 void cudnn_backward(const AttentionBackward&, Context&) {
   absent();
 }
-void cudnn_backward(const AttentionBackward&, const CudnnOptions&, Context&) {
-  absent();
-}
 
 }  // namespace pivot::attention

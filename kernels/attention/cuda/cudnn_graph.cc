@@ -71,13 +71,13 @@ std::shared_ptr<fe::graph::Graph> CudnnGraphBuilder::forward() {
   return graph_;
 }
 
-std::shared_ptr<fe::graph::Graph> CudnnGraphBuilder::backward(const CudnnOptions& options) {
+std::shared_ptr<fe::graph::Graph> CudnnGraphBuilder::backward(GradientOrder order) {
   const int64_t heads = shape_.heads;
   const Attributes out = input(CudnnTensor::Out, heads, heads, shape_.width, out_offsets_);
   const Attributes dout = input(CudnnTensor::Dout, heads, heads, shape_.width, out_offsets_);
   const Attributes lse = input(CudnnTensor::Lse, heads, heads, 1, lse_offsets_);
   auto attributes = operation<fe::graph::SDPA_backward_attributes>();
-  attributes.set_deterministic_algorithm(options.deterministic);
+  attributes.set_deterministic_algorithm(order == GradientOrder::Fixed);
   const auto [dq, dk, dv] = graph_->sdpa_backward(q_, k_, v_, out, dout, lse, attributes);
   describe(*dq, CudnnTensor::Dq, heads, qkv_heads_, shape_.width, qkv_offsets_);
   describe(*dk, CudnnTensor::Dk, shape_.kv_heads, qkv_heads_, shape_.width, qkv_offsets_);

@@ -33,7 +33,7 @@ class CudnnGraphBuilder {
   CudnnGraphBuilder(const CudnnShape& shape, float scale);
 
   std::shared_ptr<cudnn_frontend::graph::Graph> forward();
-  std::shared_ptr<cudnn_frontend::graph::Graph> backward(const CudnnOptions& options);
+  std::shared_ptr<cudnn_frontend::graph::Graph> backward(GradientOrder order);
 
  private:
   using Attributes = std::shared_ptr<cudnn_frontend::graph::Tensor_attributes>;

@@ -60,21 +60,22 @@ CudnnShape cudnn_shape(const AttentionBackward& a) {
 bool cudnn_takes(const AttentionForward& a) {
   return fits(a);
 }
-bool cudnn_takes(const AttentionBackward& a, const CudnnOptions& options) {
-  return fits(a) && (!options.deterministic || score_bytes(shape_of(a)) <= kMaxScoreBytes);
+bool cudnn_takes(const AttentionBackward& a) {
+  return fits(a) &&
+         (a.order == GradientOrder::Any || score_bytes(shape_of(a)) <= kMaxScoreBytes);
 }
 
 size_t cudnn_forward_workspace(const CudnnShape& shape) {
   return small_workspace(shape);
 }
 
-size_t cudnn_backward_workspace(const CudnnShape& s, const CudnnOptions& options) {
+size_t cudnn_backward_workspace(const CudnnShape& s, GradientOrder order) {
   const auto rows = static_cast<size_t>(s.documents * s.heads * s.longest);
   const auto width = static_cast<size_t>(s.width);
   const size_t delta = rows * 4;
   // dk and dv of every query head, in bf16, before they are added up.
   const size_t full_heads = s.heads == s.kv_heads ? 0 : 2 * rows * width * 2;
-  const size_t scores_or_dq = options.deterministic ? score_bytes(s) : rows * width * 4;
+  const size_t scores_or_dq = order == GradientOrder::Fixed ? score_bytes(s) : rows * width * 4;
   return small_workspace(s) + delta + full_heads + scores_or_dq;
 }
 
@@ -88,13 +89,10 @@ size_t cudnn_scratch(const AttentionForward& a) {
          scratch_size(DType::U8, static_cast<int64_t>(cudnn_forward_workspace(shape)));
 }
 
-size_t cudnn_scratch(const AttentionBackward& a, const CudnnOptions& options) {
+size_t cudnn_scratch(const AttentionBackward& a) {
   const CudnnShape shape = cudnn_shape(a);
   return cudnn_documents_scratch(shape.documents) +
-         scratch_size(DType::U8, static_cast<int64_t>(cudnn_backward_workspace(shape, options)));
-}
-size_t cudnn_scratch(const AttentionBackward& a) {
-  return cudnn_scratch(a, CudnnOptions{});
+         scratch_size(DType::U8, static_cast<int64_t>(cudnn_backward_workspace(shape, a.order)));
 }
 
 }  // namespace pivot::attention

@@ -18,6 +18,11 @@ const char* to_string(CudaPath path);  // "naive", "tiled", "cudnn"
 
 /// The path of a policy for tensors of this type and head width, in this build.
 CudaPath path_of(const AttentionPolicy& policy, DType dtype, int64_t width);
+/// The path of a call: that of its policy, except that a dense call of a shape that cuDNN is not
+/// right for (cudnn_takes in cudnn.h: documents of very different lengths, too much memory) is
+/// Tiled. Forward and backward may take different ones.
+CudaPath path_of(const AttentionForward& a);
+CudaPath path_of(const AttentionBackward& a);
 /// True if this build has cuDNN.
 bool with_cudnn();
 

@@ -61,7 +61,8 @@ struct RowFragments {
 
 /// s = the scores of 16 M rows with rows [column, column + 8 N) of `tile`; operand(a, m, k)
 /// sets a to the first operand of rows [16 m, 16 m + 16) and channels [16 k, 16 k + 16).
-template <int D, int M, int N, class Operand>
+/// `Steps` of the D / 16 steps are unrolled.
+template <int D, int Steps, int M, int N, class Operand>
 __device__ __forceinline__ void score_tile_by(float (&s)[M][N][4], const Operand& operand,
                                               uint32_t tile, int column, int lane) {
   static_assert(N % 2 == 0);
@@ -73,7 +74,7 @@ __device__ __forceinline__ void score_tile_by(float (&s)[M][N][4], const Operand
       for (int c = 0; c < 4; ++c) s[m][n][c] = 0;
     }
   }
-#pragma unroll
+#pragma unroll Steps
   for (int k = 0; k < D / 16; ++k) {
     uint32_t a[M][4];
 #pragma unroll
@@ -99,7 +100,7 @@ __device__ __forceinline__ void score_tile(float (&s)[M][N][4], const RowFragmen
 #pragma unroll
     for (int i = 0; i < 4; ++i) a[i] = rows.a[m][k][i];
   };
-  score_tile_by<D>(s, operand, tile, column, lane);
+  score_tile_by<D, D / 16>(s, operand, tile, column, lane);
 }
 /// The rows from `row` on of a tile in shared memory, read each time (fewer registers).
 template <int D, int M, int N>
@@ -108,7 +109,7 @@ __device__ __forceinline__ void score_tile(float (&s)[M][N][4], uint32_t row_til
   const auto operand = [&](uint32_t(&a)[4], int m, int k) {
     load_a<D>(a, row_tile, row + 16 * m, 16 * k, lane);
   };
-  score_tile_by<D>(s, operand, tile, column, lane);
+  score_tile_by<D, D / 16>(s, operand, tile, column, lane);
 }
 /// The rows from `first` on of a head in global memory, read each time: where there are neither
 /// registers nor shared memory to keep them.
@@ -118,7 +119,7 @@ __device__ __forceinline__ void score_tile(float (&s)[M][N][4], const HeadRows& 
   const auto operand = [&](uint32_t(&a)[4], int m, int k) {
     load_a(a, rows, first + 16 * m, last, k, lane);
   };
-  score_tile_by<D>(s, operand, tile, column, lane);
+  score_tile_by<D, 1>(s, operand, tile, column, lane);
 }
 
 }  // namespace pivot::attention

@@ -1,8 +1,5 @@
-#include "kernels/attention/cuda/ranking.cuh"
-#include "kernels/attention/cuda/row_search.cuh"
 #include "kernels/attention/cuda/select.h"
-#include "kernels/attention/cuda/tiles.h"
-#include "kernels/cuda/launch.cuh"
+#include "kernels/attention/cuda/select_pass.cuh"
 
 // How the cut of every row is found.
 //
@@ -29,329 +26,29 @@
 // end and pushes those above it to a list of its own (at most 16, the scores of a row it has, so
 // the list cannot overflow). Only listed scores are looked at closely.
 //
+// Shared sets rank by all heads of a group, whose scores are computed from global memory for every
+// tile: right, not fast.
+//
 // Keys that are not visible take the score -inf. That changes nothing: their indices are higher
 // than those of all visible keys, so they rank after them.
 
 namespace pivot::attention {
 namespace {
 
-constexpr int kThreads = 128;
-constexpr int kKeys = 64;  // of a tile
-constexpr int kKeyGroups = kKeys / 8;
-constexpr int kListed = 2 * kKeyGroups;  // scores of one row a thread has
-constexpr float kDeviations = 4;         // a guess fails for 6e-5 of the rows of normal data
-// Above this share of keys kept the sample's lower half is needed to find the cut.
+constexpr float kDeviations = 4;  // a guess fails for 6e-5 of the rows of normal data
+// The cut may lie above all sampled scores if few of them are expected above it: so many times the
+// distance from the first interval's lower end to the highest is added (with 1, one of 100 rows was
+// missed at 18 of 1700 keys; the bins stay narrow enough to leave 26 candidates for 320 kept keys).
+constexpr float kRoomAbove = 3;
+// Where less than 1 / 8 of the keys is kept, the cut lies above the mean of all but strange scores,
+// and only the scores above it are counted.
 constexpr int kUpperHalfShare = 8;
-
-struct SelectArgs {
-  QkvView qkv;
-  const Tile* tiles;
-  float* tau;
-  int32_t* jcut;
-  RankRule rule;
-  Budget budget;
-  SelectTuning tuning;
-};
-
-enum class Pass { Extremes, Histogram, General };
-
-template <int D, int M>
-struct Space {
-  static constexpr int kRows = 64 * M;
-  static constexpr int kTileBytes = tile_bytes<D>(kKeys);
-
-  uint8_t* at;
-
-  __device__ __forceinline__ uint32_t key_tile(int stage) const {
-    return cuda::shared_address(at) + static_cast<uint32_t>(stage * kTileBytes);
-  }
-  /// Per row a histogram, or the list of candidates, or the sample's extremes.
-  __device__ __forceinline__ uint32_t* histogram(int row) const {
-    return reinterpret_cast<uint32_t*>(at + kHistograms) + row * kMaxBins;
-  }
-  __device__ __forceinline__ uint64_t* candidates(int row) const {
-    return reinterpret_cast<uint64_t*>(histogram(row));
-  }
-  __device__ __forceinline__ float* extremes(int row) const {
-    return reinterpret_cast<float*>(histogram(row));
-  }
-  __device__ __forceinline__ float* list(int thread) const {
-    return reinterpret_cast<float*>(at + kLists) + thread;
-  }
-  __device__ __forceinline__ RowBins& bins(int row) const {
-    return reinterpret_cast<RowBins*>(at + kBins)[row];
-  }
-  __device__ __forceinline__ int2& span(int row) const {
-    return reinterpret_cast<int2*>(at + kSpans)[row];
-  }
-  /// Of a row: scores above the interval; candidates collected; 1 if a score is NaN.
-  __device__ __forceinline__ int& above(int row) const { return ints()[row]; }
-  __device__ __forceinline__ int& collected(int row) const { return ints()[kRows + row]; }
-  __device__ __forceinline__ int& nan(int row) const { return ints()[2 * kRows + row]; }
-  __device__ __forceinline__ int& vote(int warp) const { return ints()[3 * kRows + warp]; }
-
-  static constexpr int kHistograms = 2 * kTileBytes;
-  static constexpr int kLists = kHistograms + kRows * kMaxBins * 4;
-  static constexpr int kBins = kLists + kListed * kThreads * 4;
-  static constexpr int kSpans = kBins + kRows * 16;
-  static constexpr int kInts = kSpans + kRows * 8;
-  static constexpr int kBytes = kInts + (3 * kRows + 4) * 4;
-
- private:
-  __device__ __forceinline__ int* ints() const { return reinterpret_cast<int*>(at + kInts); }
-};
-
-template <int D, int M, bool Shared>
-struct Block {
-  const SelectArgs& args;
-  Space<D, M> space;
-  int begin;  // of the document
-  int first;  // row of the warp
-  int last;   // row of the block
-  int set;    // query head, or KV head where sets are shared
-  int warp;
-  int lane;
-  bool searching = false;  // a row of the warp is not done
-  RowFragments<D, M> queries;
-
-  static constexpr int kWarpRows = 16 * M;
-  static constexpr int kSlots = 2 * M;  // rows a thread has scores of
-
-  __device__ __forceinline__ Block(const SelectArgs& arguments, const Tile& tile, int which)
-      : args(arguments),
-        space{cuda::dynamic_shared()},
-        begin(tile.begin),
-        set(which),
-        warp(static_cast<int>(threadIdx.x) / cuda::kWarp),
-        lane(static_cast<int>(threadIdx.x) % cuda::kWarp) {
-    const int rows = tile.end - tile.first;
-    first = tile.first + warp * kWarpRows;
-    last = tile.first + (rows < 4 * kWarpRows ? rows : 4 * kWarpRows) - 1;
-  }
-
-  /// Of lane `lane` as the owner of a search; the block's rows end at `last`.
-  __device__ __forceinline__ int own_row() const { return first + lane; }
-  __device__ __forceinline__ bool owns() const { return lane < kWarpRows && own_row() <= last; }
-  __device__ __forceinline__ int kv_head() const { return Shared ? set : set / args.qkv.group(); }
-  /// Of slot i, among the block's rows.
-  __device__ __forceinline__ int slot_row(int i) const {
-    return warp * kWarpRows + row_in_warp(lane, i / 2, 2 * (i % 2));
-  }
-
-  // Scores become -inf (NaN in the pass for extremes, which ignores NaN) where the key is not
-  // visible, +inf where it is forced.
-  template <Pass P>
-  __device__ __forceinline__ void mask(float (&s)[M][kKeyGroups][4], int key, int step) const {
-    const float hidden = P == Pass::Extremes ? std::numeric_limits<float>::quiet_NaN()
-                                             : -std::numeric_limits<float>::infinity();
-#pragma unroll
-    for (int m = 0; m < M; ++m) {
-#pragma unroll
-      for (int n = 0; n < kKeyGroups; ++n) {
-#pragma unroll
-        for (int c = 0; c < 4; ++c) {
-          const int j = key + step * column_in_tile(lane, n, c);
-          const int row = first + row_in_warp(lane, m, c);
-          s[m][n][c] = j <= row ? args.rule.rank(s[m][n][c], j, begin, row) : hidden;
-        }
-      }
-    }
-  }
-
-  struct Gathered {
-    int above[kSlots];
-    float low[kSlots], high[kSlots], sum[kSlots];
-  };
-
-  __device__ __forceinline__ void note_extremes(const float (&s)[M][kKeyGroups][4],
-                                                Gathered& g) const {
-#pragma unroll
-    for (int i = 0; i < kSlots; ++i) {
-#pragma unroll
-      for (int e = 0; e < kListed; ++e) {
-        const float score = s[i / 2][e / 2][2 * (i % 2) + e % 2];
-        g.low[i] = fminf(g.low[i], score);
-        g.high[i] = fmaxf(g.high[i], score);
-        g.sum[i] += score == score ? score : 0.0F;
-      }
-    }
-  }
-
-  __device__ __forceinline__ void count_value(float score, float base, int row, const RowBins& bins,
-                                              int& above) const {
-    if (score >= bins.hi) {
-      ++above;
-    } else if (score == score) {
-      const int bin = value_bin(score, base, bins, args.tuning.bins);
-      atomicAdd(space.histogram(row) + bin, 1U);
-    } else {
-      space.nan(row) = 1;
-    }
-  }
-  __device__ __forceinline__ void take(float score, int key, float base, int row,
-                                       const RowBins& bins, int& above) const {
-    if (bins.phase() == Phase::Values || score != score) {
-      count_value(score, base, row, bins, above);
-      return;
-    }
-    const int2 span = space.span(row);
-    if (bins.phase() == Phase::Done || key < span.x || key >= span.y) return;
-    if (bins.phase() == Phase::Indices) {
-      const int bin = index_bin(key, span.x, bins.shift(), args.tuning.bins);
-      atomicAdd(space.histogram(row) + bin, 1U);
-    } else {
-      const int at = atomicAdd(&space.collected(row), 1);
-      if (at < kMaxBins / 2) space.candidates(row)[at] = rank_key(score, key);
-    }
-  }
-
-  // Counts the scores of rows in phase Values.
-  __device__ __forceinline__ void count_scores(const float (&s)[M][kKeyGroups][4],
-                                               const float (&lo)[kSlots], Gathered& g) const {
-    float* const list = space.list(static_cast<int>(threadIdx.x));
-#pragma unroll
-    for (int i = 0; i < kSlots; ++i) {
-      float* end = list;
-#pragma unroll
-      for (int e = 0; e < kListed; ++e) {
-        const float score = s[i / 2][e / 2][2 * (i % 2) + e % 2];
-        if (!(score < lo[i])) {  // also NaN
-          *end = score;
-          end += kThreads;
-        }
-      }
-      if (end == list) continue;
-      const int row = slot_row(i);
-      const RowBins bins = space.bins(row);
-      for (const float* at = list; at != end; at += kThreads) {
-        count_value(*at, lo[i], row, bins, g.above[i]);
-      }
-    }
-  }
-  // The same for rows in any phase.
-  __device__ __forceinline__ void take_scores(const float (&s)[M][kKeyGroups][4],
-                                              const float (&lo)[kSlots], const float (&hi)[kSlots],
-                                              int key, Gathered& g) const {
-    float* const list = space.list(static_cast<int>(threadIdx.x));
-#pragma unroll
-    for (int i = 0; i < kSlots; ++i) {
-      uint32_t taken = 0;
-#pragma unroll
-      for (int e = 0; e < kListed; ++e) {
-        const float score = s[i / 2][e / 2][2 * (i % 2) + e % 2];
-        if (!(score < lo[i]) && !(score >= hi[i])) taken |= 1U << e;
-      }
-      if (taken == 0) continue;
-      float* end = list;
-#pragma unroll
-      for (int e = 0; e < kListed; ++e) {
-        if ((taken >> e & 1U) != 0) {
-          *end = s[i / 2][e / 2][2 * (i % 2) + e % 2];
-          end += kThreads;
-        }
-      }
-      const int row = slot_row(i);
-      const RowBins bins = space.bins(row);
-      for (const float* at = list; taken != 0; at += kThreads, taken &= taken - 1) {
-        const int e = __ffs(static_cast<int>(taken)) - 1;
-        take(*at, key + column_in_tile(lane, e / 2, e % 2), lo[i], row, bins, g.above[i]);
-      }
-    }
-  }
-
-  template <Pass P>
-  __device__ __forceinline__ void visit_tile(uint32_t tile, int key, int step,
-                                             const float (&lo)[kSlots], const float (&hi)[kSlots],
-                                             Gathered& g) const {
-    float s[M][kKeyGroups][4];
-    if constexpr (Shared) {
-      group_scores<D, M, kKeyGroups>(s, args.qkv, set, args.rule, first, last, tile, 0, lane);
-    } else {
-      score_tile<D>(s, queries, tile, 0, lane);
-    }
-    const int span = (kKeys - 1) * step + 1;
-    if (key + span - 1 > first || args.rule.forces(key, span, begin, first)) {
-      mask<P>(s, key, step);
-    }
-    if constexpr (P == Pass::Extremes) note_extremes(s, g);
-    if constexpr (P == Pass::Histogram) count_scores(s, lo, g);
-    if constexpr (P == Pass::General) take_scores(s, lo, hi, key, g);
-  }
-
-  // What the four threads of a row gathered, in shared memory.
-  template <Pass P>
-  __device__ __forceinline__ void publish(Gathered& g) const {
-#pragma unroll
-    for (int i = 0; i < kSlots; ++i) {
-#pragma unroll
-      for (int step = 1; step <= 2; step *= 2) {
-        if constexpr (P == Pass::Extremes) {
-          g.low[i] = fminf(g.low[i], __shfl_xor_sync(cuda::kAllLanes, g.low[i], step));
-          g.high[i] = fmaxf(g.high[i], __shfl_xor_sync(cuda::kAllLanes, g.high[i], step));
-          g.sum[i] += __shfl_xor_sync(cuda::kAllLanes, g.sum[i], step);
-        } else {
-          g.above[i] += __shfl_xor_sync(cuda::kAllLanes, g.above[i], step);
-        }
-      }
-      if (lane % 4 != 0) continue;
-      const int row = slot_row(i);
-      if constexpr (P == Pass::Extremes) {
-        float* at = space.extremes(row);
-        at[0] = g.low[i];
-        at[1] = g.high[i];
-        at[2] = g.sum[i];
-      } else {
-        space.above(row) = g.above[i];
-      }
-    }
-  }
-
-  /// All threads of the block, over every `step`-th key; the warp's rows are published before.
-  template <Pass P>
-  __device__ __forceinline__ void run(int step) const {
-    Gathered g;
-    float lo[kSlots];
-    float hi[kSlots];
-#pragma unroll
-    for (int i = 0; i < kSlots; ++i) {
-      const RowBins bins = space.bins(slot_row(i));
-      lo[i] = score_of(bins.lo);
-      // Scores above the interval are counted where the row still looks for its interval.
-      hi[i] = bins.phase() == Phase::Values ? std::numeric_limits<float>::quiet_NaN() : bins.hi;
-      g.above[i] = 0;
-      g.low[i] = std::numeric_limits<float>::infinity();
-      g.high[i] = -std::numeric_limits<float>::infinity();
-      g.sum[i] = 0;
-    }
-    const HeadRows all = args.qkv.keys(kv_head());
-    const HeadRows keys = {all.row(begin), all.stride * step};
-    const int count = (last - begin) / step + 1;
-    const int tiles = (count + kKeys - 1) / kKeys;
-    const auto thread = static_cast<int>(threadIdx.x);
-    load_tile<D, kKeys, kThreads>(space.key_tile(0), keys, 0, count, thread);
-    cuda::copy_async_commit();
-    for (int t = 0; t < tiles; ++t) {
-      cuda::copy_async_wait<0>();
-      __syncthreads();  // the tile is there, and the one before it is no longer read
-      if (t + 1 < tiles) {
-        load_tile<D, kKeys, kThreads>(space.key_tile((t + 1) % 2), keys, kKeys * (t + 1), count,
-                                      thread);
-        cuda::copy_async_commit();
-      }
-      const int key = begin + kKeys * t * step;
-      if (searching && key <= first + kWarpRows - 1) {
-        visit_tile<P>(space.key_tile(t % 2), key, step, lo, hi, g);
-      }
-    }
-    publish<P>(g);
-    __syncthreads();  // the last tile is no longer read
-  }
-};
 
 // Before a pass: lane r tells the warp what the pass needs to know of row r.
 template <int D, int M, bool Shared>
-__device__ __forceinline__ void prepare(const Block<D, M, Shared>& block, const RowSearch& search) {
-  constexpr int kWarpRows = Block<D, M, Shared>::kWarpRows;
+__device__ __forceinline__ void prepare(const SelectBlock<D, M, Shared>& block,
+                                        const RowSearch& search) {
+  constexpr int kWarpRows = SelectBlock<D, M, Shared>::kWarpRows;
   const int base = block.warp * kWarpRows;
   auto* histograms = reinterpret_cast<uint4*>(block.space.histogram(base));
   for (int i = block.lane; i < kWarpRows * kMaxBins / 4; i += cuda::kWarp) {
@@ -369,7 +66,7 @@ __device__ __forceinline__ void prepare(const Block<D, M, Shared>& block, const 
 
 // The end of the search for the lane's row.
 template <int D, int M, bool Shared>
-__device__ __forceinline__ void write(const Block<D, M, Shared>& block, float tau, int jcut) {
+__device__ __forceinline__ void write(const SelectBlock<D, M, Shared>& block, float tau, int jcut) {
   const SelectArgs& args = block.args;
   const int heads = Shared ? args.qkv.group() : 1;
   const int64_t at = int64_t{block.own_row()} * args.qkv.heads + int64_t{block.set} * heads;
@@ -381,8 +78,9 @@ __device__ __forceinline__ void write(const Block<D, M, Shared>& block, float ta
 
 // After a full pass: the next interval of every row of the warp, or its end.
 template <int D, int M, bool Shared>
-__device__ __forceinline__ void conclude(const Block<D, M, Shared>& block, RowSearch& search) {
-  constexpr int kWarpRows = Block<D, M, Shared>::kWarpRows;
+__device__ __forceinline__ void conclude(const SelectBlock<D, M, Shared>& block,
+                                         RowSearch& search) {
+  constexpr int kWarpRows = SelectBlock<D, M, Shared>::kWarpRows;
   const SelectTuning& tuning = block.args.tuning;
   const int base = block.warp * kWarpRows;
   const bool owns = block.lane < kWarpRows;
@@ -420,16 +118,17 @@ __device__ __forceinline__ void conclude(const Block<D, M, Shared>& block, RowSe
 
 // The first interval of rows in phase Values from a sample of the keys.
 template <int D, int M, bool Shared>
-__device__ __forceinline__ void guess(const Block<D, M, Shared>& block, RowSearch& search,
+__device__ __forceinline__ void guess(const SelectBlock<D, M, Shared>& block, RowSearch& search,
                                       int step) {
-  constexpr int kWarpRows = Block<D, M, Shared>::kWarpRows;
+  constexpr int kWarpRows = SelectBlock<D, M, Shared>::kWarpRows;
   const int base = block.warp * kWarpRows;
   const int bins = block.args.tuning.bins;
   const bool values = search.phase == Phase::Values;
   prepare(block, search);
-  block.template run<Pass::Extremes>(step);
+  block.template run<SelectPass::Extremes>(step);
   const int visible = block.own_row() - block.begin + 1;
-  const auto sampled = static_cast<float>((visible - 1) / step + 1);
+  const int passed = block.own_row() - block.origin(step);  // negative: no key is sampled
+  const auto sampled = static_cast<float>(passed < 0 ? 1 : passed / step + 1);
   bool good = false;
   if (values) {
     const float* at = block.space.extremes(base + block.lane);
@@ -439,7 +138,7 @@ __device__ __forceinline__ void guess(const Block<D, M, Shared>& block, RowSearc
   }
   __syncwarp();
   prepare(block, search);
-  block.template run<Pass::Histogram>(step);
+  block.template run<SelectPass::Histogram>(step);
   const float share = static_cast<float>(search.need) / static_cast<float>(visible);
   const float expected = share * sampled;
   const float margin = kDeviations * sqrtf(expected * (1 - share)) + 2;
@@ -467,8 +166,8 @@ __device__ __forceinline__ void guess(const Block<D, M, Shared>& block, RowSearc
   const float low = low_bin >= 0
                         ? bottom + width * static_cast<float>(low_bin < bins ? low_bin : bins - 1)
                         : bottom - (top - bottom);
-  const float high =
-      high_rank < 1 ? top + (top - low) : bottom + width * static_cast<float>(high_bin + 1);
+  const float high = high_rank < 1 ? top + kRoomAbove * (top - low)
+                                   : bottom + width * static_cast<float>(high_bin + 1);
   search.bracket(low, high, bins);
 }
 
@@ -485,8 +184,8 @@ __device__ __forceinline__ bool any_warp(const Block& block, bool mine) {
 }
 
 template <int D, int M, bool Shared>
-__global__ void __launch_bounds__(kThreads, 2) select_kernel(const SelectArgs args) {
-  using ThisBlock = Block<D, M, Shared>;
+__global__ void __launch_bounds__(kSelectThreads, 2) select_kernel(const SelectArgs args) {
+  using ThisBlock = SelectBlock<D, M, Shared>;
   const int sets = Shared ? args.qkv.kv_heads : args.qkv.heads;
   const Tile tile = args.tiles[static_cast<int>(blockIdx.x) / sets];
   if (tile.first >= tile.end) return;
@@ -513,9 +212,9 @@ __global__ void __launch_bounds__(kThreads, 2) select_kernel(const SelectArgs ar
     prepare(block, search);
     const bool general = search.phase == Phase::Collect || search.phase == Phase::Indices;
     if (any_warp(block, general)) {
-      block.template run<Pass::General>(1);
+      block.template run<SelectPass::General>(1);
     } else {
-      block.template run<Pass::Histogram>(1);
+      block.template run<SelectPass::Histogram>(1);
     }
     conclude(block, search);
     __syncwarp();
@@ -548,10 +247,10 @@ void launch(const AttentionForward& a, const SelectTuning& tuning, Context& ctx)
                            budget_of(a.policy),
                            tuning};
   const auto kernel = &select_kernel<D, kGroups, Shared>;
-  constexpr size_t kBytes = Space<D, kGroups>::kBytes;
+  constexpr size_t kBytes = SelectSpace<D, kGroups>::kBytes;
   cuda::allow_shared_memory(kernel, kBytes);
-  cuda::launch(kernel, dim3(cuda::grid_size(blocks)), dim3(kThreads), kBytes, cuda::stream(ctx),
-               args);
+  cuda::launch(kernel, dim3(cuda::grid_size(blocks)), dim3(kSelectThreads), kBytes,
+               cuda::stream(ctx), args);
 }
 
 }  // namespace

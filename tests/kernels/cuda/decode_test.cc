@@ -77,8 +77,7 @@ struct Problem {
   T* token(int64_t b, int64_t t) { return tokens.data() + (b * longest + t) * width; }
   T* in_page(std::vector<T>& pool, int64_t b, int64_t g, int64_t t) {
     const int64_t page = table[static_cast<size_t>(b * columns + t / kPageTokens)];
-    return pool.data() +
-           ((g * pages + page) * kPageTokens + t % kPageTokens) * c.head_dim;
+    return pool.data() + ((g * pages + page) * kPageTokens + t % kPageTokens) * c.head_dim;
   }
   void store(int64_t b, int64_t t) {
     for (int64_t g = 0; g < c.kv_heads; ++g) {
@@ -147,8 +146,8 @@ Result<T> run(Problem<T>& p, Visible visible = Visible::Wanted) {
   a.nan_rows = nan_rows;
   test::run_twin(&decode_attention_cuda, decode_attention, a, cuda);
   for (const auto* buffer : {&out, &lse, &tau, &all, &jcut, &nan_rows}) CHECK(buffer->intact());
-  return {out.template download<T>(),        lse.download<float>(),    tau.download<float>(),
-          all.download<float>(),             jcut.download<int32_t>(), nan_rows.download<int32_t>()[0]};
+  return {out.template download<T>(), lse.download<float>(),    tau.download<float>(),
+          all.download<float>(),      jcut.download<int32_t>(), nan_rows.download<int32_t>()[0]};
 }
 
 template <class T>
@@ -195,10 +194,9 @@ const std::vector<int32_t> kLengths = {1, 0, 63, 64, 65, 20, 300};
 }  // namespace
 
 TEST_CASE("cuda decode attention: the reference's sets, its values to rounding") {
-  for (const char* policy :
-       {"dense", "topk:k=20", "topk:k=1", "topk:5%,min=3", "topk:100%", "topk:k=20,sink=3,recent=5",
-        "topk:k=20,sink=30,recent=40", "topk:k=9,sink=2,recent=3,group=max",
-        "topk:10%,group=sum"}) {
+  for (const char* policy : {"dense", "topk:k=20", "topk:k=1", "topk:5%,min=3", "topk:100%",
+                             "topk:k=20,sink=3,recent=5", "topk:k=20,sink=30,recent=40",
+                             "topk:k=9,sink=2,recent=3,group=max", "topk:10%,group=sum"}) {
     check_case<float>({.lengths = kLengths, .policy = policy});
     check_case<BFloat16>({.lengths = kLengths, .policy = policy});
   }

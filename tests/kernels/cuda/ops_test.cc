@@ -152,6 +152,37 @@ TEST_CASE("cuda swiglu backward in place gives the same bits") {
   }
 }
 
+TEST_CASE("cuda swiglu: memory that does not begin at 16 bytes gives the same bits") {
+  for (const DType real : {DType::F32, DType::BF16}) {
+    const ref::OpCase c = with_real({"shifted", {.n = 3, .f = 64}}, real);
+    const ref::ValueMap<double> values = case_values<SwigluForward>(c);
+    Buffers aligned = results<SwigluForward>(c, values);
+
+    // The same tensors, one element into longer ones.
+    Buffers longer;
+    for (const ref::Operand& o : SwigluForward::operands(c)) {
+      std::vector<double> shifted = values.at(o.name);
+      shifted.insert(shifted.begin(), 0);
+      GuardedBuffer buffer(o.dtype, {o.shape.count() + 1});
+      if (o.role == ref::Role::In) write_values(buffer, o.dtype, shifted);
+      longer.emplace(o.name, buffer);
+    }
+    TestContext context(0, 1, kCuda);
+    DeviceCopies copies(longer, context);
+    for (const ref::Operand& o : SwigluForward::operands(c)) {
+      Tensor& tensor = copies.tensors[o.name];
+      tensor = {static_cast<std::byte*>(tensor.data) + dtype_bytes(o.dtype), o.dtype, o.shape};
+    }
+    SwigluForward::call(c, copies.tensors, context);
+    copies.fetch();
+    CHECK(longer.at("y").intact());
+    const std::vector<float> want = floats_of(aligned.at("y").tensor());
+    const std::vector<float> got = floats_of(longer.at("y").tensor());
+    CHECK(std::equal(want.begin(), want.end(), got.begin() + 1));
+    CHECK(std::isnan(got.front()));
+  }
+}
+
 TEST_CASE("cuda adamw") {
   check_cuda_op<AdamWUpdate>();
 }

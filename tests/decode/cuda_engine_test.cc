@@ -1,0 +1,169 @@
+// The engine on CUDA: what the CPU computes, the same bits with and without a graph and in any
+// company. Emulated, the products are plain loops (emulated_products.cu).
+#include <cmath>
+#include <cstring>
+
+#include "src/base/philox.h"
+#include "src/decode/engine.h"
+#include "tests/decode/small_model.h"
+#include "tests/support/cuda_context.h"
+
+namespace pivot {
+namespace {
+
+ModelConfig config_of(int kv_heads = 2) {
+  return {.vocab = 104,
+          .dim = 32,
+          .layers = 2,
+          .heads = 4,
+          .kv_heads = kv_heads,
+          .head_dim = 16,
+          .ffn_dim = 48,
+          .rope_scaling = {},
+          .context = 200,
+          .qk_norm = true};
+}
+
+std::vector<int32_t> random_tokens(int64_t count, uint64_t seed) {
+  std::vector<int32_t> tokens;
+  const Philox rng(seed, Stream::Test);
+  for (int64_t i = 0; i < count; ++i) {
+    tokens.push_back(static_cast<int32_t>(rng.below(104, static_cast<uint64_t>(i))));
+  }
+  return tokens;
+}
+
+// The small model's weights and tables in device memory, rounded to `dtype`.
+class DeviceModel {
+ public:
+  DeviceModel(test::SmallModel& host, DType dtype) : model_(host.model()) {
+    const Device device = cuda_.device;
+    const int64_t count = parameter_count(model_.config);
+    // Parameters lie one after the other, the embedding first.
+    const float* values = host.model().params.embed.as<float>();
+    weights_ = DeviceBuffer(device, static_cast<size_t>(count) * dtype_bytes(dtype));
+    const Tensor flat{weights_.data(), dtype, {count}};
+    std::vector<BFloat16> rounded;
+    for (int64_t i = 0; i < count; ++i) rounded.push_back(to_bfloat16(values[i]));
+    copy_from_host(flat, dtype == DType::F32 ? static_cast<const void*>(values) : rounded.data(),
+                   cuda_);
+    const Tensor turns = model_.rope_frequencies;
+    frequencies_ = DeviceBuffer(device, turns.bytes());
+    model_.params = bind_params(model_.config, flat);
+    model_.rope_frequencies = {frequencies_.data(), DType::F32, turns.shape};
+    copy_from_host(model_.rope_frequencies, turns.data, cuda_);
+  }
+
+  std::unique_ptr<Engine> engine(const std::string& spec, int sequences) {
+    const auto policies = parse_layer_policies(spec, model_.config.layers);
+    return std::make_unique<Engine>(model_,
+                                    EngineOptions{.attention = policies,
+                                                  .prefill = policies,
+                                                  .max_context = 0,
+                                                  .max_sequences = sequences},
+                                    cuda_.device, cuda_.pool);
+  }
+
+ private:
+  test::CudaTestContext cuda_{size_t{1} << 16};
+  DeviceBuffer weights_, frequencies_;
+  Model model_;
+};
+
+std::vector<float> logits_of(const Engine& engine, int id) {
+  return {engine.logits(id), engine.logits(id) + engine.vocab()};
+}
+
+bool same_bits(const std::vector<float>& x, const std::vector<float>& y) {
+  return x.size() == y.size() && std::memcmp(x.data(), y.data(), x.size() * sizeof(float)) == 0;
+}
+
+int32_t best(const std::vector<float>& logits) {
+  return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+}
+
+}  // namespace
+
+TEST_CASE("cuda engine: F32 gives the CPU's logits and kept mass") {
+  for (const char* spec : {"dense", "topk:k=8", "0:dense;1:topk:10%,sink=2,group=sum"}) {
+    CAPTURE(spec);
+    test::SmallModel small(config_of(), 8.0F);
+    ThreadPool pool(2);
+    const auto policies = parse_layer_policies(spec, 2);
+    Engine expected(small.model(), {.attention = policies, .prefill = policies, .max_context = 0},
+                    Device{}, pool);
+    DeviceModel on_device(small, DType::F32);
+    const auto engine = on_device.engine(spec, 1);
+    const std::vector<int32_t> tokens = random_tokens(70, 5);
+    const std::vector<int32_t> prompt(tokens.begin(), tokens.begin() + 61);
+    const int a = expected.prefill(prompt);
+    const int b = engine->prefill(prompt);
+    double worst = 0, largest = 0;
+    for (size_t t = prompt.size();; ++t) {
+      const std::vector<float> want = logits_of(expected, a), got = logits_of(*engine, b);
+      for (size_t i = 0; i < want.size(); ++i) {
+        worst = std::max(worst, std::abs(double{want[i]} - got[i]));
+        largest = std::max(largest, std::abs(double{want[i]}));
+      }
+      if (t == tokens.size()) break;
+      expected.step({a}, {tokens[t]});
+      engine->step({b}, {tokens[t]});
+    }
+    // fp32 sums over at most 70 keys, 48 channels and 2 layers in other orders; logits below 10.
+    CHECK(largest > 0.5);
+    CHECK(worst < 2e-4);
+    for (size_t layer = 0; layer < 2; ++layer) {
+      CHECK(engine->kept_mass()[layer] == Approx(expected.kept_mass()[layer]).margin(1e-4));
+    }
+  }
+}
+
+TEST_CASE("cuda engine: a step recorded as a graph has the bits of one that is not") {
+  test::SmallModel small(config_of(), 8.0F);
+  DeviceModel on_device(small, DType::BF16);
+  const std::vector<int32_t> prompt = random_tokens(64, 1);  // the next token begins a page
+  for (const char* spec : {"dense", "topk:k=8"}) {
+    CAPTURE(spec);
+    const auto eager = on_device.engine(spec, 2), recorded = on_device.engine(spec, 2);
+    const int other = recorded->prefill(random_tokens(5, 2));
+    for (const int32_t token : {1, 2, 3}) recorded->step({other}, {token});
+    const int a = eager->prefill(prompt), b = recorded->prefill(prompt);
+    CHECK(same_bits(logits_of(*eager, a), logits_of(*recorded, b)));
+    const int32_t next = best(logits_of(*eager, a));
+    eager->step({a}, {next});
+    recorded->step({b}, {next});
+    CHECK(same_bits(logits_of(*eager, a), logits_of(*recorded, b)));
+  }
+}
+
+TEST_CASE("cuda engine: results do not depend on the company, bit for bit") {
+  test::SmallModel small(config_of(), 8.0F);
+  DeviceModel on_device(small, DType::BF16);
+  const std::vector<int64_t> lengths = {3, 63, 40};
+  const auto together = on_device.engine("topk:k=9", 4);
+  std::vector<int> ids;
+  for (const int64_t length : lengths) {
+    ids.push_back(together->prefill(random_tokens(length, static_cast<uint64_t>(length))));
+  }
+  const auto greedy = [](const Engine& engine, const std::vector<int>& of) {
+    std::vector<int32_t> tokens;
+    for (const int id : of) tokens.push_back(best(logits_of(engine, id)));
+    return tokens;
+  };
+  for (int t = 0; t < 3; ++t) together->step(ids, greedy(*together, ids));
+  for (size_t s = 0; s < lengths.size(); ++s) {
+    const auto alone = on_device.engine("topk:k=9", 1);
+    const int id = alone->prefill(random_tokens(lengths[s], static_cast<uint64_t>(lengths[s])));
+    for (int t = 0; t < 3; ++t) alone->step({id}, greedy(*alone, {id}));
+    CHECK(same_bits(logits_of(*alone, id), logits_of(*together, ids[s])));
+  }
+  // A fork goes on as the original, and apart from it.
+  const int fork = together->fork(ids[1]);
+  together->step({ids[1], fork}, {7, 8});
+  const int again = (together->release(ids[0]), together->fork(fork));
+  together->step({fork, again, ids[1]}, {9, 9, 9});
+  CHECK(same_bits(logits_of(*together, fork), logits_of(*together, again)));
+  CHECK_FALSE(same_bits(logits_of(*together, fork), logits_of(*together, ids[1])));
+}
+
+}  // namespace pivot
