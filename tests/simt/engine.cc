@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
@@ -12,10 +11,9 @@
 #include <vector>
 
 #include <fmt/core.h>
-#include <link.h>
-#include <sys/mman.h>
 
 #include "tests/simt/fiber.h"
+#include "tests/simt/memory.h"
 
 namespace pivot::simt {
 
@@ -23,48 +21,7 @@ ThreadPosition position;
 
 namespace {
 
-constexpr size_t kStack = 128 * 1024;
-constexpr size_t kPage = 4096;
-constexpr size_t kGuard = 1024;
-constexpr std::byte kGuardByte{0xA5};
-constexpr int kUninitialised = 0xFF;  // NaN in every float type, an absurd integer
 constexpr int kBarriers = 16;
-
-// Dynamic shared memory. It is thread-local like static __shared__ arrays, so that 32 bits can tell
-// where something is in either (shared_address).
-alignas(kGuard) thread_local std::byte shared_memory[kGuard + kMaxShared + kGuard];
-
-// The thread-local data of the program without its libraries: what kernels declare __shared__. They
-// must not find in it what an earlier block has left; the host finds it as it was.
-class StaticShared {
- public:
-  StaticShared() {
-    ::dl_iterate_phdr(
-        [](dl_phdr_info* program, size_t, void* self) {  // the program comes first
-          static_cast<StaticShared*>(self)->find(*program);
-          return 1;
-        },
-        this);
-    saved_.assign(memory_, memory_ + bytes_);
-  }
-  ~StaticShared() { std::memcpy(memory_, saved_.data(), bytes_); }
-  StaticShared(const StaticShared&) = delete;
-  StaticShared& operator=(const StaticShared&) = delete;
-
-  void forget() const { std::memset(memory_, kUninitialised, bytes_); }
-
- private:
-  void find(const dl_phdr_info& program) {
-    memory_ = static_cast<std::byte*>(program.dlpi_tls_data);
-    for (int i = 0; i < program.dlpi_phnum; ++i) {
-      if (program.dlpi_phdr[i].p_type == PT_TLS) bytes_ = program.dlpi_phdr[i].p_memsz;
-    }
-  }
-
-  std::byte* memory_ = nullptr;
-  size_t bytes_ = 0;
-  std::vector<std::byte> saved_;
-};
 
 std::string text(const Dim& d) {
   return fmt::format("({}, {}, {})", d.x, d.y, d.z);
@@ -77,6 +34,13 @@ std::string text(const Place& place) {
   return text(place.file_name(), static_cast<unsigned>(place.line()));
 }
 
+bool same(const char* a, const char* b) {
+  return a == b || std::strcmp(a, b) == 0;
+}
+bool same(const Place& a, const Place& b) {
+  return a.line() == b.line() && same(a.file_name(), b.file_name());
+}
+
 uint64_t mix(uint64_t x) {  // SplitMix64
   x += 0x9E3779B97F4A7C15U;
   x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9U;
@@ -84,38 +48,10 @@ uint64_t mix(uint64_t x) {  // SplitMix64
   return x ^ (x >> 31);
 }
 
-// Threads' stacks, each above a page that must not be touched.
-class Stacks {
- public:
-  Stacks() {
-    memory_ = ::mmap(nullptr, kMaxThreads * kStack, PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory_ == MAP_FAILED) throw std::runtime_error("no memory for the threads' stacks");
-    for (unsigned t = 0; t < kMaxThreads; ++t) ::mprotect(at(t), kPage, PROT_NONE);
-  }
-  ~Stacks() { ::munmap(memory_, kMaxThreads * kStack); }
-  Stacks(const Stacks&) = delete;
-  Stacks& operator=(const Stacks&) = delete;
-
-  Fiber fiber(unsigned thread, void (*entry)()) {
-    // Tops at different distances from the stacks' alignment: they would share few cache lines.
-    const size_t stagger = thread % 61 * 192;
-    return new_fiber(at(thread) + kPage, kStack - kPage - stagger, entry);
-  }
-
- private:
-  uint8_t* at(unsigned thread) const { return static_cast<uint8_t*>(memory_) + thread * kStack; }
-
-  void* memory_;
-};
-
-enum class Wait : uint8_t { None, Barrier, Warp };
-
 struct Thread {
   Fiber fiber;
   Dim index;
   bool ended = false;
-  Wait wait = Wait::None;
   const char* operation = "";                  // it waits in
   Place place;                                 // of that
   std::vector<AsyncCopy> open;                 // not committed
@@ -139,11 +75,12 @@ struct Barrier {
   Place place;
 };
 
+// The blocks of a grid, one after the other.
 class Block {
  public:
-  Block(const Grid& grid, Dim block, uint64_t seed);
+  explicit Block(const Grid& grid);
 
-  void run();
+  void run(Dim index, uint64_t seed);
 
   void enter();
   void record(const std::string& failure) { failure_ = std::make_exception_ptr(Fault(failure)); }
@@ -156,21 +93,22 @@ class Block {
   unsigned current_index() const { return current_; }
   size_t shared_bytes() const { return grid_.shared_bytes; }
   std::string where(unsigned thread) const {
-    return fmt::format("thread {} of block {}", text(threads_[thread].index), text(block_));
+    return fmt::format("thread {} of block {}", text(threads_[thread].index), text(index_));
   }
 
  private:
-  void suspend(Wait wait, const char* operation, Place place);
+  void begin(Dim index, uint64_t seed);
+  unsigned pick_thread();
+  void suspend(const char* operation, Place place);
   void release_barrier(Barrier& barrier);
   void complete(Warp& warp, size_t open);
   void end_thread();
   [[noreturn]] void deadlock() const;
-  void prepare_memory() const;
-  void check_memory() const;
 
   const Grid& grid_;
-  Dim block_;
-  uint64_t random_;
+  StaticShared static_shared_;
+  Dim index_;
+  uint64_t random_ = 0;
   std::vector<Thread> threads_;
   std::vector<Warp> warps_;
   std::array<Barrier, kBarriers> barriers_;
@@ -183,8 +121,8 @@ class Block {
 
 Block* running = nullptr;  // one at a time in the program
 
-Stacks& stacks() {
-  static Stacks all;
+const Stacks& stacks() {
+  static const Stacks all(kMaxThreads);
   return all;
 }
 
@@ -192,51 +130,56 @@ void entry() {
   running->enter();
 }
 
-Block::Block(const Grid& grid, Dim block, uint64_t seed)
-    : grid_(grid), block_(block), random_(seed) {
-  const Dim size = grid.threads;
-  const unsigned count = size.x * size.y * size.z;
+Block::Block(const Grid& grid) : grid_(grid) {
+  const unsigned count = grid.threads.x * grid.threads.y * grid.threads.z;
   threads_.resize(count);
   warps_.resize((count + kWarp - 1) / kWarp);
-  for (unsigned t = 0; t < count; ++t) {
-    threads_[t].index = {t % size.x, t / size.x % size.y, t / size.x / size.y};
-    threads_[t].fiber = stacks().fiber(t, &entry);
+}
+
+void Block::begin(Dim index, uint64_t seed) {
+  index_ = index;
+  random_ = seed;
+  const Dim size = grid_.threads;
+  for (unsigned t = 0; t < threads_.size(); ++t) {
+    Thread& thread = threads_[t];
+    thread.index = {t % size.x, t / size.x % size.y, t / size.x / size.y};
+    thread.fiber = stacks().fiber(t, &entry);
+    thread.ended = false;
+    thread.groups.clear();
     ready_.push_back(t);
   }
-  if (count % kWarp != 0) warps_.back().ended = kAllLanes << (count % kWarp);
-  alive_ = count;
+  alive_ = static_cast<unsigned>(threads_.size());
+  for (Warp& warp : warps_) warp.ended = 0;
+  if (alive_ % kWarp != 0) warps_.back().ended = kAllLanes << alive_ % kWarp;
+  static_shared_.forget();
+  prepare_shared_memory(grid_.shared_bytes);
+  position = {{}, index, size, grid_.blocks};
 }
 
-void Block::prepare_memory() const {
-  std::memset(shared_memory + kGuard, kUninitialised, grid_.shared_bytes);
-  std::memset(shared_memory, static_cast<int>(kGuardByte), kGuard);
-  std::memset(shared_memory + kGuard + grid_.shared_bytes, static_cast<int>(kGuardByte), kGuard);
+unsigned Block::pick_thread() {
+  random_ ^= random_ << 13;  // xorshift64
+  random_ ^= random_ >> 7;
+  random_ ^= random_ << 17;
+  const size_t pick = (random_ >> 32) * ready_.size() >> 32;
+  const unsigned thread = ready_[pick];
+  ready_[pick] = ready_.back();
+  ready_.pop_back();
+  return thread;
 }
 
-void Block::check_memory() const {
-  const auto touched = [](const std::byte* guard) {
-    return std::any_of(guard, guard + kGuard, [](std::byte b) { return b != kGuardByte; });
-  };
-  if (touched(shared_memory) || touched(shared_memory + kGuard + grid_.shared_bytes)) {
-    throw Fault(fmt::format("block {} wrote outside its {} bytes of dynamic shared memory",
-                            text(block_), grid_.shared_bytes));
-  }
-}
-
-void Block::run() {
-  prepare_memory();
+void Block::run(Dim index, uint64_t seed) {
+  begin(index, seed);
   while (alive_ > 0) {
     if (ready_.empty()) deadlock();
-    random_ = mix(random_);
-    const size_t pick = random_ % ready_.size();
-    current_ = ready_[pick];
-    ready_[pick] = ready_.back();
-    ready_.pop_back();
-    position = {current().index, block_, grid_.threads, grid_.blocks};
+    current_ = pick_thread();
+    position.thread = current().index;
     switch_fiber(scheduler_, current().fiber);
     if (failure_ != nullptr) std::rethrow_exception(failure_);
   }
-  check_memory();
+  if (!shared_memory_intact(grid_.shared_bytes)) {
+    throw Fault(fmt::format("block {} wrote outside its {} bytes of dynamic shared memory",
+                            text(index_), grid_.shared_bytes));
+  }
 }
 
 // The life of a thread.
@@ -279,18 +222,16 @@ void Block::end_thread() {
   if (!all.waiting.empty() && all.waiting.size() == alive_) release_barrier(all);
 }
 
-void Block::suspend(Wait wait, const char* operation, Place place) {
+void Block::suspend(const char* operation, Place place) {
   Thread& thread = current();
-  thread.wait = wait;
   thread.operation = operation;
   thread.place = place;
   switch_fiber(thread.fiber, scheduler_);
-  thread.wait = Wait::None;
 }
 
 void Block::yield() {
   ready_.push_back(current_);
-  suspend(Wait::None, "", {});
+  suspend("", {});
 }
 
 void Block::release_barrier(Barrier& barrier) {
@@ -306,8 +247,7 @@ void Block::barrier(int id, unsigned count, Place place) {
   if (barrier.waiting.empty()) {
     barrier.place = place;
     barrier.threads = expected;
-  } else if (id == 0 && (barrier.place.line() != place.line() ||
-                         std::strcmp(barrier.place.file_name(), place.file_name()) != 0)) {
+  } else if (id == 0 && !same(barrier.place, place)) {
     std::string what = fmt::format("waits at __syncthreads() while {} waits at the one of {}",
                                    where(barrier.waiting.front()), text(barrier.place));
     fault(std::move(what), place);
@@ -319,7 +259,7 @@ void Block::barrier(int id, unsigned count, Place place) {
     release_barrier(barrier);
     return;
   }
-  suspend(Wait::Barrier, id == 0 ? "__syncthreads" : "a named barrier", place);
+  suspend(id == 0 ? "__syncthreads" : "a named barrier", place);
 }
 
 void Block::complete(Warp& warp, size_t open) {
@@ -346,7 +286,7 @@ void Block::meet(uint32_t mask, const char* operation, void* operand,
     warp.open.push_back({mask, {operation, place, 0, {}}, perform});
   }
   OpenMeeting& open = warp.open[i];
-  if (std::strcmp(open.meeting.operation, operation) != 0) {
+  if (!same(open.meeting.operation, operation)) {
     fault(fmt::format("{}: other lanes of the mask {:08x} wait in {}", operation, mask,
                       open.meeting.operation),
           place);
@@ -357,7 +297,7 @@ void Block::meet(uint32_t mask, const char* operation, void* operand,
     complete(warp, i);
     return;
   }
-  suspend(Wait::Warp, operation, place);
+  suspend(operation, place);
 }
 
 void Block::deadlock() const {
@@ -372,7 +312,7 @@ void Block::deadlock() const {
     }
   }
   std::string message =
-      fmt::format("deadlock in block {}: {} threads have ended", text(block_), ended);
+      fmt::format("deadlock in block {}: {} threads have ended", text(index_), ended);
   for (const auto& [what, who] : waiting) {
     message += fmt::format("; {} wait in {}, first thread {}", who.size(), what,
                            text(threads_[who.front()].index));
@@ -408,15 +348,13 @@ void run(const Grid& grid) {
   struct Stop {
     ~Stop() { running = nullptr; }
   } stop;
-  const StaticShared static_shared;
+  Block block(grid);
+  running = &block;
   for (const uint64_t b : order) {
-    const Dim index{static_cast<unsigned>(b % grid.blocks.x),
-                    static_cast<unsigned>(b / grid.blocks.x % grid.blocks.y),
-                    static_cast<unsigned>(b / grid.blocks.x / grid.blocks.y)};
-    Block block(grid, index, mix(seed ^ b));
-    running = &block;
-    static_shared.forget();
-    block.run();
+    block.run({static_cast<unsigned>(b % grid.blocks.x),
+               static_cast<unsigned>(b / grid.blocks.x % grid.blocks.y),
+               static_cast<unsigned>(b / grid.blocks.x / grid.blocks.y)},
+              mix(seed ^ b) | 1);
   }
 }
 
@@ -425,7 +363,7 @@ int lane() {
 }
 
 uint8_t* dynamic_shared() {
-  return reinterpret_cast<uint8_t*>(shared_memory + kGuard);
+  return shared_memory();
 }
 
 size_t dynamic_shared_bytes() {

@@ -1,14 +1,13 @@
 // src/core/cuda.h on the emulated device: memory of the host, every operation done at once.
 #include "tests/simt/runtime.h"
 
-#include <chrono>
 #include <cstring>
 #include <map>
-#include <new>
 #include <vector>
 
 #include <cuda_runtime_api.h>
 #include <fmt/core.h>
+#include <sys/mman.h>
 
 #include "src/base/check.h"
 #include "src/core/cuda.h"
@@ -16,7 +15,10 @@
 
 namespace {
 
-constexpr std::align_val_t kAlignment{256};  // as cudaMalloc's
+std::map<void*, size_t>& allocated() {
+  static std::map<void*, size_t> bytes;
+  return bytes;
+}
 
 std::map<const void*, size_t>& allowed_shared() {
   static std::map<const void*, size_t> bytes;
@@ -110,14 +112,19 @@ DeviceInfo device_info(int) {
   return info;
 }
 
+// Anonymous pages are zero, and cost nothing until they are touched.
 void* allocate(int, size_t bytes) {
   expect_not_recording("memory is allocated");
-  void* memory = ::operator new(bytes, kAlignment);
-  std::memset(memory, 0, bytes);
+  void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) throw_error("out of memory: {} bytes wanted", bytes);
+  allocated()[memory] = bytes;
   return memory;
 }
 void release(int, void* memory) noexcept {
-  ::operator delete(memory, kAlignment);
+  const auto found = allocated().find(memory);
+  if (found == allocated().end()) return;
+  ::munmap(memory, found->second);
+  allocated().erase(found);
 }
 void copy_on_device(int, void* dst, const void* src, size_t bytes) {
   enqueue([=] { std::memmove(dst, src, bytes); });

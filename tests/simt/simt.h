@@ -22,7 +22,7 @@
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
 #define __constant__ static
-#define __shared__ static thread_local  // engine.cc finds them by this
+#define __shared__ static thread_local  // memory.h finds them by this
 #define __grid_constant__
 
 #define threadIdx (::pivot::simt::position.thread)
