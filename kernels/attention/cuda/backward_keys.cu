@@ -287,14 +287,14 @@ __global__ void __launch_bounds__(kBackwardThreads, kBackwardBlocks<D, kSets>)
       const QueryTile<D> tile = stream.next();
       add_tile<D>(sums, pairs_of(tile), key_tile, value_tile, warp_row);
     } else {
-      PairMask kept = 0;
       Scores rank;
-      while (stream.ranks()) {
+      QueryTile<D> ranked;
+      do {
         const bool first = stream.at_first_part();
-        const QueryTile<D> tile = stream.next();
-        add_ranks<D>(rank, key_tile, warp_row, tile, first, job.rule, lane);
-        if (!stream.ranks()) kept = pairs_of(tile).kept(rank);
-      }
+        ranked = stream.next();
+        add_ranks<D>(rank, key_tile, warp_row, ranked, first, job.rule, lane);
+      } while (stream.ranks());
+      const PairMask kept = pairs_of(ranked).kept(rank);
       do {
         const QueryTile<D> tile = stream.next();
         add_kept<D>(sums, pairs_of(tile), kept, key_tile, value_tile, warp_row);
