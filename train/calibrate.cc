@@ -98,7 +98,8 @@ double element_rate(const Compute& compute, ThreadPool& pool) {
     fill_random(x, ctx, 0);
     const SwigluForward args{.y = y, .gate_up = x};
     if (ctx.device.is_plan()) return swiglu_forward(args, ctx);
-    rate = cost(args).bytes / best_seconds(0.05, [&] { swiglu_forward(args, ctx); }, ctx);
+    rate = cost(args).bytes / best_seconds(
+                                  0.05, [&] { swiglu_forward(args, ctx); }, ctx);
   };
   Bench bench(compute, pool, call);
   call(bench.ctx);
@@ -161,10 +162,11 @@ AttentionRates attention_rates(const ModelConfig& c, int64_t rows, const Attenti
       attention_backward(backward, ctx);
       return;
     }
-    rates.forward =
-        cost(forward).flops / best_seconds(0.1, [&] { attention_forward(forward, ctx); }, ctx);
+    rates.forward = cost(forward).flops / best_seconds(
+                                              0.1, [&] { attention_forward(forward, ctx); }, ctx);
     rates.backward =
-        cost(backward).flops / best_seconds(0.1, [&] { attention_backward(backward, ctx); }, ctx);
+        cost(backward).flops / best_seconds(
+                                   0.1, [&] { attention_backward(backward, ctx); }, ctx);
   };
   Bench bench(compute, pool, call);
   call(bench.ctx);
@@ -208,7 +210,8 @@ double measure_matmul_flops(const Compute& compute, ThreadPool& pool) {
     fill_random(w, ctx, 1);
     const MatmulForward args{.y = y, .x = x, .w = w, .bias = {}, .residual = {}};
     if (ctx.device.is_plan()) return matmul_forward(args, ctx);
-    rate = cost(args).flops / best_seconds(kMatmulSeconds, [&] { matmul_forward(args, ctx); }, ctx);
+    rate = cost(args).flops / best_seconds(
+                                  kMatmulSeconds, [&] { matmul_forward(args, ctx); }, ctx);
   };
   Bench bench(compute, pool, call);
   call(bench.ctx);
@@ -265,12 +268,12 @@ double measure_step(const TrainOptions& o, const Compute& compute, const RunPlan
   const std::vector<float> frequencies =
       rope_frequencies(o.model.head_dim, o.model.rope_theta, o.model.rope_scaling);
   const DeviceBuffer turns(compute.device, frequencies.size() * sizeof(float));
-  const Model model{.config = o.model,
-                    .params = bind_params(o.model, optimizer.compute_weights()),
-                    .rope_frequencies =
-                        view(static_cast<float*>(turns.data()), {o.model.head_dim / 2}),
-                    .attention = layers,
-                    .gradient_order = compute.order};
+  const Model model{
+      .config = o.model,
+      .params = bind_params(o.model, optimizer.compute_weights()),
+      .rope_frequencies = view(static_cast<float*>(turns.data()), {o.model.head_dim / 2}),
+      .attention = layers,
+      .gradient_order = compute.order};
   copy_from_host(model.rope_frequencies, frequencies.data(), ctx);
   const std::vector<Batch> micro(static_cast<size_t>(plan.rows / plan.micro_rows),
                                  random_batch(plan.micro_rows, plan.seq_len, o.model.vocab));

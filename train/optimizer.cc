@@ -82,8 +82,7 @@ void Optimizer::zero_grads(Context& ctx) {
 }
 
 void Optimizer::prepare(const UpdateArgs& args, Context& ctx) {
-  const AdamWScalars scalars =
-      adamw_scalars(args.lr, options_.beta1, options_.beta2, args.update);
+  const AdamWScalars scalars = adamw_scalars(args.lr, options_.beta1, options_.beta2, args.update);
   const float limits[] = {static_cast<float>(std::max<int64_t>(args.targets, 1)),
                           static_cast<float>(args.loss_limit)};
   copy_from_host(scalars_, &scalars, ctx);

@@ -13,8 +13,8 @@ namespace pivot {
 /// One update from the sums of gradients and of losses of a whole optimiser step.
 struct UpdateArgs {
   double lr;
-  int64_t update;       // counted from 1
-  int64_t targets;      // valid targets of the step
+  int64_t update;                                               // counted from 1
+  int64_t targets;                                              // valid targets of the step
   double loss_limit = std::numeric_limits<double>::infinity();  // a higher mean loss is refused
 };
 

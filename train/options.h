@@ -125,14 +125,16 @@ struct TrainOptions {
   void visit(V&& v) {
     v("output", output, "run directory: metrics, checkpoints, report");
     v("device", device, "cpu, cuda, cuda:N or auto");
-    v("dtype", dtype, "of weights and activations: auto (bf16 on a GPU, f32 on the CPU), f32, bf16");
+    v("dtype", dtype,
+      "of weights and activations: auto (bf16 on a GPU, f32 on the CPU), f32, bf16");
     v("seed", seed, "seed of initial weights and data order");
     v("steps", steps, "optimiser steps of the run");
     v("time", time, "stop (and finish the schedule) after this time; 0s is off");
     v("threads", threads, "CPU threads; 0 takes all processors");
     v("recompute", recompute, "activations saved: none, selective or full recomputation");
     v("deterministic", deterministic,
-      "the same bits in every run; false lets dense attention on GPUs add up gradients in any order: "
+      "the same bits in every run; false lets dense attention on GPUs add up gradients in any "
+      "order: "
       "faster on long rows");
     v("gemm_choices", gemm_choices,
       "GPU: file of the fastest matrix product kernels, measured where missing and shared by all "

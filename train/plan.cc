@@ -98,8 +98,8 @@ size_t arena_peak(const TrainOptions& o, const AttentionSchedule& schedule, Rehe
   const Recompute recompute = parse_recompute(o.recompute);
   const auto count = static_cast<size_t>(o.batch.tokens / o.data.seq_len / o.batch.micro);
   for (const AttentionSchedule::Stage& stage : schedule.stages()) {
-    for (const Batch& batch : {worst_batch(o.batch.micro, o.data.seq_len),
-                               plain_batch(o.batch.micro, o.data.seq_len)}) {
+    for (const Batch& batch :
+         {worst_batch(o.batch.micro, o.data.seq_len), plain_batch(o.batch.micro, o.data.seq_len)}) {
       run.step(stage.layers, batch, count, recompute, o.diagnostics_every > 0);
       run.step(stage.layers, batch, count, recompute, false);
       run.validation(stage.layers, batch);
@@ -161,8 +161,7 @@ RunPlan plan_run(const TrainOptions& o, ThreadPool& pool) {
     plan.validation = combine({}, batches, run.validation(schedule.stages().back().layers, batch));
     plan.validations = times_due(o.validation.every, "validation.every", limits) + 1;
   }
-  plan.checkpoint_bytes =
-      run.optimizer.weights().bytes() + plan.memory.moments + kMetadataBytes;
+  plan.checkpoint_bytes = run.optimizer.weights().bytes() + plan.memory.moments + kMetadataBytes;
   const double saves = std::max(1.0, times_due(o.checkpoint.every, "checkpoint.every", limits));
   const double kept = o.checkpoint.keep > 0 ? std::min<double>(o.checkpoint.keep, saves) : saves;
   plan.disk_bytes = static_cast<size_t>(static_cast<double>(plan.checkpoint_bytes) * (kept + 1));

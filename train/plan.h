@@ -47,8 +47,9 @@ struct RunPlan {
   int64_t tokens_per_step() const { return rows * seq_len; }
 };
 
-/// Plans for the options' device, which need not be there. `options` passed validate() and has model.vocab and batch.micro set. `pool` is the pool of the
-/// run: scratch memory depends on its size.
+/// Plans for the options' device, which need not be there. `options` passed validate() and has
+/// model.vocab and batch.micro set. `pool` is the pool of the run: scratch memory depends on its
+/// size.
 RunPlan plan_run(const TrainOptions& options, ThreadPool& pool);
 
 /// Rows of a micro-batch for batch.micro = 0: the largest divisor of the step's rows that has at

@@ -108,8 +108,8 @@ std::string Trainer::attention_kernels() const {
   for (const AttentionSchedule::Stage& stage : schedule_.stages()) {
     for (const AttentionPolicy& policy : stage.layers) {
       const auto path = attention::path_of(policy, compute_.dtype, options_.model.head_dim);
-      const std::string part = fmt::format("{} {}", policy.dense() ? "dense" : "top-k",
-                                           attention::to_string(path));
+      const std::string part =
+          fmt::format("{} {}", policy.dense() ? "dense" : "top-k", attention::to_string(path));
       if (text.find(part) == std::string::npos) text += (text.empty() ? "" : ", ") + part;
     }
   }

@@ -76,7 +76,8 @@ double mean_of_row(double sum, const Batch& batch, size_t row) {
 
 // Everything that decides what a step launches.
 std::string graph_key(const StepInput& step, std::span<const DeviceBatch> batches) {
-  std::string key = fmt::format("{}|{}", to_string(step.model.attention), to_string(step.recompute));
+  std::string key =
+      fmt::format("{}|{}", to_string(step.model.attention), to_string(step.recompute));
   for (const DeviceBatch& b : batches) {
     key += fmt::format("|{} {} {}", b.input.tokens.dim(0), b.input.doc_offsets.dim(0),
                        b.input.max_document);

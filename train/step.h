@@ -5,8 +5,9 @@
 ///   loss = sum of losses / V;   norm = |g| / V;   AdamW with g / V * min(1, clip / norm)
 /// Gradients are kept as sums: V, which differs from step to step, is divided by once, at the end.
 ///
-/// Everything between sending the batches and reading the result happens on the device, the decision
-/// whether the update is applied included: on a GPU it is one recorded graph, launched at once.
+/// Everything between sending the batches and reading the result happens on the device, the
+/// decision whether the update is applied included: on a GPU it is one recorded graph, launched at
+/// once.
 
 #include <limits>
 #include <map>

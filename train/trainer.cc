@@ -57,7 +57,8 @@ RunPlan checked_plan(const TrainOptions& o, const Compute& compute, ThreadPool& 
   const auto text = [](size_t bytes) { return format_bytes(static_cast<double>(bytes)); };
   const Remedy remedy = find_remedy(o, available, pool);
   throw_user(
-      "the run does not fit on {}: parameters {}, gradients {}, moments {}, activations {}, workspace "
+      "the run does not fit on {}: parameters {}, gradients {}, moments {}, activations {}, "
+      "workspace "
       "{}, {} free (other processes on the GPU count: see nvidia-smi); {}",
       to_string(compute.device), text(m.parameters), text(m.gradients), text(m.moments),
       text(m.activations), text(m.workspace), text(available),

@@ -24,9 +24,9 @@ struct Sets {
     const auto j = static_cast<int32_t>(key);
     const bool forced = is_forced(j, static_cast<int32_t>(begin), static_cast<int32_t>(row),
                                   a.policy.sink, a.policy.recent);
-    const float s = forced ? kForcedScore
-                           : score(qkv + row * stride + head * width,
-                                   qkv + key * stride + kv * width, width);
+    const float s =
+        forced ? kForcedScore
+               : score(qkv + row * stride + head * width, qkv + key * stride + kv * width, width);
     const int64_t at = row * a.heads + head;
     return is_kept(s, j, a.tau.as<float>()[at], a.jcut.as<int32_t>()[at]);
   }

@@ -54,8 +54,8 @@ struct MatmulForwardRef {
         y = sum(
             c.dims.i, [&](int64_t i) { return x[i] * w[i]; }, base);
         if (c.real != DType::BF16 || !bias || !residual) continue;
-        const double added = std::max(std::abs(number(t["bias"][o])),
-                                      std::abs(number(t["residual"][at])));
+        const double added =
+            std::max(std::abs(number(t["bias"][o])), std::abs(number(t["residual"][at])));
         y = loosened(y, 0x1p-8 * (std::abs(number(y)) + added));
       }
     }

@@ -11,8 +11,7 @@ namespace pivot {
 PIVOT_HD inline void decide_update(double loss_sum, float norm_squared, const float* limits,
                                    float grad_clip, AdamWScalars* scalars, float* result) {
   const auto loss = static_cast<float>(loss_sum / static_cast<double>(limits[0]));
-  const double root =
-      std::sqrt(static_cast<double>(norm_squared)) / static_cast<double>(limits[0]);
+  const double root = std::sqrt(static_cast<double>(norm_squared)) / static_cast<double>(limits[0]);
   const auto norm = static_cast<float>(root);
   const float apply = std::isfinite(loss) && std::isfinite(norm) && loss <= limits[1] ? 1.0F : 0.0F;
   const bool clip = grad_clip > 0 && norm > grad_clip;

@@ -66,8 +66,7 @@ struct Trainee {
     init_params(o.model, optimizer.weights(), 1, ctx);
     optimizer.weights_changed(ctx);
     model.params = bind_params(o.model, optimizer.compute_weights());
-    model.rope_frequencies =
-        view(static_cast<float*>(frequencies.data()), {o.model.head_dim / 2});
+    model.rope_frequencies = view(static_cast<float*>(frequencies.data()), {o.model.head_dim / 2});
     copy_from_host(model.rope_frequencies, turns.data(), ctx);
   }
 };
@@ -121,13 +120,13 @@ int run_bench_train(const std::vector<std::string>& args) {
                  ctx);
     });
     if (i == 0) first = row.seconds;
-    row.more = {{"tokens/s", tokens / row.seconds},
-                {"GiB", static_cast<double>(real.optimizer.weight_bytes() +
-                                            real.optimizer.grad_bytes() +
-                                            real.optimizer.moment_bytes() + row.scratch) /
-                            0x1p30},
-                {"MFU", row.cost.flops / row.seconds / bench.peak_flops()},
-                {"x of " + specs[0], row.seconds / first}};
+    row.more = {
+        {"tokens/s", tokens / row.seconds},
+        {"GiB", static_cast<double>(real.optimizer.weight_bytes() + real.optimizer.grad_bytes() +
+                                    real.optimizer.moment_bytes() + row.scratch) /
+                    0x1p30},
+        {"MFU", row.cost.flops / row.seconds / bench.peak_flops()},
+        {"x of " + specs[0], row.seconds / first}};
   }
   bench.finish();
   return 0;

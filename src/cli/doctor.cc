@@ -68,8 +68,8 @@ int run_doctor(const std::vector<std::string>& args) {
 
   ThreadPool pool;
   std::vector<CheckLine> lines;
-  for (auto& part : {check_build(), check_machine(pool), check_gpus(), check_libraries(), check_surroundings(),
-                     check_speed(pool)}) {
+  for (auto& part : {check_build(), check_machine(pool), check_gpus(), check_libraries(),
+                     check_surroundings(), check_speed(pool)}) {
     lines.insert(lines.end(), part.begin(), part.end());
   }
   print(lines);

@@ -104,19 +104,19 @@ std::vector<CheckLine> check_gpus() {
     const cuda::DeviceInfo gpu = cuda::device_info(i);
     const auto gib = [](size_t bytes) { return format_bytes(static_cast<double>(bytes)); };
     if (i == 0) {
-      lines.push_back(line("CUDA", fmt::format("driver {}, runtime {}, cuBLASLt {}, {}", gpu.driver,
-                                               gpu.runtime, gpu.cublas,
-                                               attention::with_cudnn() ? "cuDNN" : "no cuDNN"),
-                           attention::with_cudnn(),
-                           "dense attention runs in our own slower kernels; "
-                           "scripts/cuda_headers.sh fetches what the build needs"));
+      lines.push_back(
+          line("CUDA",
+               fmt::format("driver {}, runtime {}, cuBLASLt {}, {}", gpu.driver, gpu.runtime,
+                           gpu.cublas, attention::with_cudnn() ? "cuDNN" : "no cuDNN"),
+               attention::with_cudnn(),
+               "dense attention runs in our own slower kernels; "
+               "scripts/cuda_headers.sh fetches what the build needs"));
     }
-    lines.push_back(line(
-        fmt::format("cuda:{}", i),
-        fmt::format("{}, compute capability {}.{}, {} free of {}", gpu.name, gpu.major, gpu.minor,
-                    gib(gpu.memory_free), gib(gpu.memory)),
-        gpu.memory_free > gpu.memory / 2,
-        "another process holds much of its memory (nvidia-smi)"));
+    lines.push_back(line(fmt::format("cuda:{}", i),
+                         fmt::format("{}, compute capability {}.{}, {} free of {}", gpu.name,
+                                     gpu.major, gpu.minor, gib(gpu.memory_free), gib(gpu.memory)),
+                         gpu.memory_free > gpu.memory / 2,
+                         "another process holds much of its memory (nvidia-smi)"));
     if (gpu.major < 8) {
       lines.back() = {lines.back().name, Verdict::Warn, lines.back().value,
                       "too old for the kernels (8.0 or later); --device cpu"};

@@ -94,8 +94,7 @@ int run_plan(const std::vector<std::string>& args) {
   PlanReport report;
   const Compute planned = planned_compute(options);
   const ComputeMemory there = compute_memory(planned);
-  report.budget =
-      plan_options.memory.empty() ? there.available : parse_bytes(plan_options.memory);
+  report.budget = plan_options.memory.empty() ? there.available : parse_bytes(plan_options.memory);
   look_at_data(options, report);
   ThreadPool pool(options.threads);
   if (options.batch.micro == 0) {
@@ -107,8 +106,7 @@ int run_plan(const std::vector<std::string>& args) {
   report.free_disk = free_disk_bytes(options.output);
   if (!report.fits_memory()) report.remedy = find_remedy(options, report.budget, pool);
   if (planned.device.target() == Device::Kind::Cuda && cuda::device_count() == 0) {
-    report.notes.push_back(
-        fmt::format("no time is estimated: {}", cuda::why_unavailable()));
+    report.notes.push_back(fmt::format("no time is estimated: {}", cuda::why_unavailable()));
     if (plan_options.memory.empty()) {
       report.notes.push_back("memory is that of a GPU of 80 GB; --memory takes another");
     }

@@ -50,7 +50,8 @@ Device parse_device(std::string_view text) {
   const cuda::DeviceInfo info = cuda::device_info(index);
   if (info.major < kLeastComputeCapability) {
     throw_user(
-        "device '{}': {} has compute capability {}.{}, the kernels need {}.0 (Ampere) or later; use "
+        "device '{}': {} has compute capability {}.{}, the kernels need {}.0 (Ampere) or later; "
+        "use "
         "--device cpu",
         text, info.name, info.major, info.minor, kLeastComputeCapability);
   }

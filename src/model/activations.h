@@ -6,7 +6,8 @@
 
 namespace pivot {
 
-/// Tensors of one block over N rows, of the compute dtype unless stated. Absent ones were not saved: backward computes them again.
+/// Tensors of one block over N rows, of the compute dtype unless stated. Absent ones were not
+/// saved: backward computes them again.
 struct BlockSaved {
   Tensor x_in;       // (N, C)              the block's input
   Tensor h_attn;     // (N, C)              None only: normed input
@@ -25,8 +26,8 @@ struct BlockSaved {
   Tensor act;        // (N, F)              None only: silu(gate) * up
 };
 
-/// Everything but x_in, activations of `dtype`, from the arena. With Full only the caller's x_in is kept between the
-/// passes, so Full is not asked here.
+/// Everything but x_in, activations of `dtype`, from the arena. With Full only the caller's x_in is
+/// kept between the passes, so Full is not asked here.
 BlockSaved make_block_saved(const ModelConfig& config, DType dtype, int64_t rows, Recompute policy,
                             Arena& arena);
 

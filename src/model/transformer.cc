@@ -32,7 +32,8 @@ Tensor run_blocks(const Model& model, const ModelInput& input, std::vector<Atten
   embed(model, input, x, ctx);
   for (int layer = 0; layer < model.config.layers; ++layer) {
     const Arena::Scope scope = ctx.scratch.scope();
-    BlockSaved saved = make_block_saved(model.config, model.compute_dtype(), rows, Recompute::Selective, ctx.scratch);
+    BlockSaved saved = make_block_saved(model.config, model.compute_dtype(), rows,
+                                        Recompute::Selective, ctx.scratch);
     saved.x_in = x;
     block_forward({model, input, layer}, saved, next, stats_of(stats, layer), ctx);
     on_block(layer, saved);
@@ -126,7 +127,8 @@ void forward_backward(const Model& model, const ModelInput& input, const Tensor&
     const auto l = static_cast<size_t>(layer);
     if (recompute == Recompute::Full) {
       const Arena::Scope temporary = ctx.scratch.scope();
-      BlockSaved dropped = make_block_saved(c, model.compute_dtype(), rows, Recompute::Selective, ctx.scratch);
+      BlockSaved dropped =
+          make_block_saved(c, model.compute_dtype(), rows, Recompute::Selective, ctx.scratch);
       dropped.x_in = x[l];
       block_forward({model, input, layer}, dropped, x[l + 1], stats_of(stats, layer), ctx);
     } else {
@@ -143,7 +145,8 @@ void forward_backward(const Model& model, const ModelInput& input, const Tensor&
     const auto l = static_cast<size_t>(layer);
     if (recompute == Recompute::Full) {
       const Arena::Scope temporary = ctx.scratch.scope();
-      BlockSaved again = make_block_saved(c, model.compute_dtype(), rows, Recompute::None, ctx.scratch);
+      BlockSaved again =
+          make_block_saved(c, model.compute_dtype(), rows, Recompute::None, ctx.scratch);
       again.x_in = x[l];
       block_forward({model, input, layer}, again, x[l + 1], nullptr, ctx);
       block_backward({model, input, layer}, again, grads.layer[l], dx, ctx);

@@ -132,8 +132,8 @@ std::vector<UnionResult> measure_union(const Model& model, const Loader& loader,
                  to_string(policy));
     }
     results.push_back(
-        {policy,
-         std::vector(layers, std::vector<double>(static_cast<size_t>(model.config.heads))), 0});
+        {policy, std::vector(layers, std::vector<double>(static_cast<size_t>(model.config.heads))),
+         0});
   }
   for (int64_t row = 0; row < std::min(options.rows, loader.epoch_rows()); ++row) {
     const Batch batch = loader.batch(row, 1);

@@ -62,8 +62,7 @@ class CudnnGraphs {
           key.shape.documents, key.shape.longest);
     }
     CudnnGraphBuilder builder(key.shape, key.scale);
-    auto graph = key.pass == Pass::Forward ? builder.forward()
-                                           : builder.backward(key.order);
+    auto graph = key.pass == Pass::Forward ? builder.forward() : builder.backward(key.order);
     check(graph->build(handle_, {fe::HeurMode_t::A}), key);
     built_.push_back({key, std::move(graph)});
     return *built_.back().graph;

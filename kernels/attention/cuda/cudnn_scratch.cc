@@ -61,8 +61,7 @@ bool cudnn_takes(const AttentionForward& a) {
   return fits(a);
 }
 bool cudnn_takes(const AttentionBackward& a) {
-  return fits(a) &&
-         (a.order == GradientOrder::Any || score_bytes(shape_of(a)) <= kMaxScoreBytes);
+  return fits(a) && (a.order == GradientOrder::Any || score_bytes(shape_of(a)) <= kMaxScoreBytes);
 }
 
 size_t cudnn_forward_workspace(const CudnnShape& shape) {

@@ -399,9 +399,8 @@ struct ForwardBlock {
         if (writes && lane % 4 == 0) {
           const bool keeps_all = tau[i] == -kInfinity && jcut[i] == row(i);
           if (args.lse_visible != nullptr) {
-            args.lse_visible[at] = keeps_all || undefined
-                                       ? lse
-                                       : __fmul_rn(visible.max[i], args.scale) + logf(all);
+            args.lse_visible[at] =
+                keeps_all || undefined ? lse : __fmul_rn(visible.max[i], args.scale) + logf(all);
           }
           if (args.entropy != nullptr) args.entropy[at] = logf(sum) * (divide * sum) - mean * kLn2;
         }

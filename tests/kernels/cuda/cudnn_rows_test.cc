@@ -97,8 +97,7 @@ TEST_CASE("cuDNN's memory is what its passes declare") {
   const size_t heads = 2 * rows * 64 * 2;
   CHECK(attention::cudnn_scratch(a) == documents + small + rows * 4 + heads + rows * 2048 * 2);
   a.order = GradientOrder::Any;
-  CHECK(attention::cudnn_scratch(a) ==
-        documents + small + rows * 4 + heads + rows * 64 * 4);
+  CHECK(attention::cudnn_scratch(a) == documents + small + rows * 4 + heads + rows * 64 * 4);
 }
 
 }  // namespace pivot::test
