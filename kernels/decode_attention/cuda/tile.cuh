@@ -153,6 +153,7 @@ __device__ __forceinline__ float take_scores(Running* running, float* scores, in
   sum = cuda::warp_sum(sum);
   // An empty sum stays one; a NaN in it stays too.
   const float kept = before.sum == 0 ? 0.0F : before.sum * factor;
+  __syncwarp();  // all lanes have read it
   if (lane == 0) *running = {top, kept + sum};
   return factor;
 }
