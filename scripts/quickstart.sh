@@ -62,9 +62,9 @@ case "$device" in
   *) fail "--device $device: cpu, cuda or auto" ;;
 esac
 if [ "$device" = cuda ]; then
-  config=configs/quickstart-gpu.toml context=2048
+  config=configs/quickstart-gpu.toml
 else
-  config=configs/quickstart.toml context=512
+  config=configs/quickstart.toml
 fi
 
 pivot=build/pivot
@@ -154,11 +154,11 @@ data_step() {
       --out "$data/text" --json "$data/text.json" --overwrite
   fi
   # A key asked for soon after 2 or 3 pairs is where looking up is learnt first; many pairs follow, at
-  # last 32 of them among noise in a text as long as the context.
+  # last 32 of them among noise in 512 tokens.
   synth near --task mqar --pairs-min 2 --pairs 3 --queries 8 --length 0 --count 60000
   synth many --task mqar --pairs-min 4 --pairs 32 --length 0 --count 8000
-  synth far --task recall --pairs-min 4 --pairs 32 --queries 32 --length "$context" --count 1500
-  synth lookup --task recall --pairs 32 --queries 32 --length "$context" --count 1 --validation-count 64
+  synth far --task recall --pairs-min 4 --pairs 32 --queries 32 --length 512 --count 1500
+  synth lookup --task recall --pairs 32 --queries 32 --length 512 --count 1 --validation-count 64
 }
 
 train_step() {
