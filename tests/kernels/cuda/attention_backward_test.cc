@@ -140,7 +140,7 @@ TEST_CASE("tiled gradients lie within the bounds of the reference on the same se
   }
 }
 
-TEST_CASE("tiled gradients of documents of every length around a tile") {
+TEST_CASE("tiled gradients of documents of every length around a tile", "[sanitize]") {
   AttentionCase c{{}, 3, 1, 64, "topk:k=5"};
   for (const int32_t length : {1, 2, 0, 15, 16, 17, 31, 33, 47, 63, 64, 65}) {
     c.lengths.push_back(length);

@@ -311,7 +311,7 @@ TEST_CASE("tiled forward: the cut is found exactly, whatever the scores") {
   }
 }
 
-TEST_CASE("tiled forward: scores that deceive the sample") {
+TEST_CASE("tiled forward: scores that deceive the sample", "[sanitize]") {
   const Case c{.policy = "topk:k=30", .lengths = {128}};
   const auto p = c.problem();
   // With 30 keys of 128 as the least sample, every fourth is taken,
@@ -393,7 +393,7 @@ TEST_CASE("tiled forward: documents of all lengths, packed and alone") {
   }
 }
 
-TEST_CASE("tiled forward: forced keys") {
+TEST_CASE("tiled forward: forced keys", "[sanitize]") {
   for (const char* policy : {"topk:k=12,sink=3,recent=5", "topk:k=6,sink=9", "topk:k=6,recent=70",
                              "topk:5%,sink=70,recent=2", "topk:k=8,sink=4,recent=4"}) {
     check_all({.policy = policy, .lengths = {170, 40}}, normal(10));
@@ -401,7 +401,7 @@ TEST_CASE("tiled forward: forced keys") {
   }
 }
 
-TEST_CASE("tiled forward: groups") {
+TEST_CASE("tiled forward: groups", "[sanitize]") {
   for (const char* policy : {"topk:k=12", "topk:k=12,group=max", "topk:k=12,group=sum,sink=2"}) {
     check_all({.policy = policy, .lengths = {90}, .heads = 3, .kv_heads = 1}, normal(12),
               Extras::On);
@@ -455,7 +455,7 @@ TEST_CASE("tiled forward: values that are not finite reach only the rows that ke
   }
 }
 
-TEST_CASE("tiled forward: nothing to do, and the same twice") {
+TEST_CASE("tiled forward: nothing to do, and the same twice", "[sanitize]") {
   const Case empty{.policy = "topk:k=4", .lengths = {}};
   forward(empty.problem(), {});
   const Case c{.policy = "topk:10%", .lengths = {200}, .heads = 2};

@@ -208,7 +208,7 @@ TEST_CASE("tiled: packed documents equal separate ones bit for bit") {
   }
 }
 
-TEST_CASE("tiled: NaN stays in its row and reaches what the row sees") {
+TEST_CASE("tiled: NaN stays in its row and reaches what the row sees", "[sanitize]") {
   for (const char* policy : {"dense", "topk:k=5", "topk:k=5,group=max"}) {
     INFO(policy);
     const AttentionCase c{{sized(150, 75), sized(80, 20)}, 2, 1, 64, policy};

@@ -97,7 +97,8 @@ TEST_CASE("naive attention takes the scratch it declares, and no more") {
   }
 }
 
-TEST_CASE("naive: k >= n equals dense, two runs are equal, statistics change nothing") {
+TEST_CASE("naive: k >= n equals dense, two runs are equal, statistics change nothing",
+          "[sanitize]") {
   AttentionCase c{{37, 20}, 4, 2, 16, "dense"};
   const AttentionRun dense = run_naive(inputs_of(c, DType::BF16));
   CHECK(equal(dense.lse, dense.lse_visible));

@@ -72,7 +72,7 @@ void check_column_sums() {
 
 }  // namespace
 
-TEST_CASE("column sums") {
+TEST_CASE("column sums", "[sanitize]") {
   check_column_sums<float>();
   check_column_sums<BFloat16>();
 }

@@ -221,7 +221,8 @@ TEST_CASE("cuda decode attention: other shapes of heads") {
   }
 }
 
-TEST_CASE("cuda decode attention: several ranges, and bins with more keys than candidates") {
+TEST_CASE("cuda decode attention: several ranges, and bins with more keys than candidates",
+          "[sanitize]") {
   for (const char* policy : {"dense", "topk:k=30", "topk:30%", "topk:1%,sink=4,recent=64"}) {
     const Case c{.lengths = {4500, 40}, .heads = 2, .kv_heads = 1, .head_dim = 8, .policy = policy};
     check_case<BFloat16>(c);
@@ -264,7 +265,8 @@ TEST_CASE("cuda decode attention: bits depend on the sequence alone") {
   }
 }
 
-TEST_CASE("cuda decode attention: k >= n is dense bit for bit; lse_visible changes nothing") {
+TEST_CASE("cuda decode attention: k >= n is dense bit for bit; lse_visible changes nothing",
+          "[sanitize]") {
   const std::vector<int32_t> lengths = {300, 65, 600};
   Problem<BFloat16> dense({.lengths = lengths, .policy = "dense"});
   Problem<BFloat16> full({.lengths = lengths, .policy = "topk:k=600"});
@@ -355,7 +357,7 @@ void check_store(const Case& c) {
 
 }  // namespace
 
-TEST_CASE("cuda kv_store: tokens where the pages have them, nothing anywhere else") {
+TEST_CASE("cuda kv_store: tokens where the pages have them, nothing anywhere else", "[sanitize]") {
   const std::vector<int32_t> lengths = {70, 0, 1, 64, 129};
   check_store<float>({.lengths = lengths});
   check_store<BFloat16>({.lengths = lengths, .heads = 3, .kv_heads = 3, .head_dim = 24});

@@ -46,7 +46,7 @@ ref::OpCase with_real(ref::OpCase c, DType real) {
 
 }  // namespace
 
-TEST_CASE("cuda rmsnorm") {
+TEST_CASE("cuda rmsnorm", "[sanitize]") {
   check_cuda_op<RmsNormForward>();
   check_cuda_op<RmsNormBackward>();
   // Rows of several packs a lane; rows that share a block, that need more warps, that are too wide
@@ -76,7 +76,7 @@ TEST_CASE("cuda embedding") {
   }
 }
 
-TEST_CASE("cuda embedding: more runs of keys than one merge takes") {
+TEST_CASE("cuda embedding: more runs of keys than one merge takes", "[sanitize]") {
   const int64_t rows = 17 * kSortTile + 5;
   check_cuda_case<EmbeddingBackward>({"two merges", {.n = rows, .c = 1, .v = 40}});
 }
@@ -106,7 +106,7 @@ TEST_CASE("cuda embedding: tokens outside the vocabulary") {
   }
 }
 
-TEST_CASE("cuda qk_norm") {
+TEST_CASE("cuda qk_norm", "[sanitize]") {
   check_cuda_op<QkNormForward>();
   check_cuda_op<QkNormBackward>();
   // Groups of one thread up to a warp, and wider heads; more rows than row blocks.
@@ -120,14 +120,14 @@ TEST_CASE("cuda qk_norm") {
   }
 }
 
-TEST_CASE("cuda rope") {
+TEST_CASE("cuda rope", "[sanitize]") {
   check_cuda_op<RopeForward>();
   check_cuda_op<RopeBackward>();
   check_cuda_case<RopeForward>({"packs", {.n = 9, .h = 6, .g = 2, .d = 64}});
   check_cuda_case<RopeBackward>({"packs", {.n = 9, .h = 6, .g = 2, .d = 64}});
 }
 
-TEST_CASE("cuda swiglu") {
+TEST_CASE("cuda swiglu", "[sanitize]") {
   check_cuda_op<SwigluForward>();
   check_cuda_op<SwigluBackward>();
   check_cuda_case<SwigluForward>({"packs", {.n = 3, .f = 2056}});
@@ -135,7 +135,7 @@ TEST_CASE("cuda swiglu") {
   check_cuda_case<SwigluForward>({"more rows than a grid", {.n = 4099, .f = 1}});
 }
 
-TEST_CASE("cuda swiglu backward in place gives the same bits") {
+TEST_CASE("cuda swiglu backward in place gives the same bits", "[sanitize]") {
   for (const int64_t width : {77, 80}) {
     for (const DType real : {DType::F32, DType::BF16}) {
       const ref::OpCase c = with_real({"in place", {.n = 4, .f = width}}, real);
@@ -152,7 +152,7 @@ TEST_CASE("cuda swiglu backward in place gives the same bits") {
   }
 }
 
-TEST_CASE("cuda swiglu: memory that does not begin at 16 bytes gives the same bits") {
+TEST_CASE("cuda swiglu: memory that does not begin at 16 bytes gives the same bits", "[sanitize]") {
   for (const DType real : {DType::F32, DType::BF16}) {
     const ref::OpCase c = with_real({"shifted", {.n = 3, .f = 64}}, real);
     const ref::ValueMap<double> values = case_values<SwigluForward>(c);
@@ -183,11 +183,11 @@ TEST_CASE("cuda swiglu: memory that does not begin at 16 bytes gives the same bi
   }
 }
 
-TEST_CASE("cuda adamw") {
+TEST_CASE("cuda adamw", "[sanitize]") {
   check_cuda_op<AdamWUpdate>();
 }
 
-TEST_CASE("cuda adamw: an update that is not applied changes nothing") {
+TEST_CASE("cuda adamw: an update that is not applied changes nothing", "[sanitize]") {
   const ref::OpCase c = with_real({"refused", {.p = 3001}}, DType::BF16);
   ref::ValueMap<double> values = case_values<AdamWUpdate>(c);
   values["scalars"].back() = 0;
@@ -196,11 +196,11 @@ TEST_CASE("cuda adamw: an update that is not applied changes nothing") {
   for (auto& [name, buffer] : after) CHECK(buffer.memory() == before.at(name).memory());
 }
 
-TEST_CASE("cuda sum_squares") {
+TEST_CASE("cuda sum_squares", "[sanitize]") {
   check_cuda_op<SquareSum>();
 }
 
-TEST_CASE("cuda update_gate") {
+TEST_CASE("cuda update_gate", "[sanitize]") {
   check_cuda_op<Gate>();
 }
 

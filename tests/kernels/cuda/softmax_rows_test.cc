@@ -181,22 +181,22 @@ void check_infinities_and_nan() {
 
 }  // namespace
 
-TEST_CASE("softmax of rows: loss and gradient") {
+TEST_CASE("softmax of rows: loss and gradient", "[sanitize]") {
   check_loss_and_gradient<float>();
   check_loss_and_gradient<BFloat16>();
 }
 
-TEST_CASE("softmax of rows: a row longer than shared memory") {
+TEST_CASE("softmax of rows: a row longer than shared memory", "[sanitize]") {
   check_a_row_longer_than_shared_memory<float>();
   check_a_row_longer_than_shared_memory<BFloat16>();
 }
 
-TEST_CASE("softmax of rows: targets that do not count") {
+TEST_CASE("softmax of rows: targets that do not count", "[sanitize]") {
   check_targets_that_do_not_count<float>();
   check_targets_that_do_not_count<BFloat16>();
 }
 
-TEST_CASE("softmax of rows: infinities and NaN") {
+TEST_CASE("softmax of rows: infinities and NaN", "[sanitize]") {
   check_infinities_and_nan<float>();
   check_infinities_and_nan<BFloat16>();
 }

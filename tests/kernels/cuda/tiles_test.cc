@@ -39,7 +39,7 @@ void check_tiles(const std::vector<int32_t>& lengths, int64_t rows) {
   CHECK(given.intact());
 }
 
-TEST_CASE("tiles of one document around multiples of the rows") {
+TEST_CASE("tiles of one document around multiples of the rows", "[sanitize]") {
   for (const int32_t rows : {1, 16, 64, 128}) {
     for (const int32_t n : {1, rows - 1, rows, rows + 1, 3 * rows - 1, 3 * rows, 3 * rows + 1}) {
       if (n > 0) check_tiles({n}, rows);
@@ -47,17 +47,17 @@ TEST_CASE("tiles of one document around multiples of the rows") {
   }
 }
 
-TEST_CASE("tiles of a document with more tiles than the block has threads") {
+TEST_CASE("tiles of a document with more tiles than the block has threads", "[sanitize]") {
   check_tiles({700}, 2);
   check_tiles({256 * 3 + 1, 5}, 1);
 }
 
-TEST_CASE("tiles skip empty documents") {
+TEST_CASE("tiles skip empty documents", "[sanitize]") {
   check_tiles({0, 5, 0, 0, 70, 64, 0}, 64);
   check_tiles({0}, 64);
 }
 
-TEST_CASE("tiles of more documents than the block has threads") {
+TEST_CASE("tiles of more documents than the block has threads", "[sanitize]") {
   std::vector<int32_t> lengths;
   for (int32_t d = 0; d < 777; ++d) lengths.push_back(d * 37 % 101);
   check_tiles(lengths, 16);
