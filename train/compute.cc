@@ -13,7 +13,7 @@ constexpr size_t kAbsentGpu = size_t{80} * 1000 * 1000 * 1000;
 // same; rounded up.
 constexpr size_t kCudaLibraries = 3 * kGib / 2;
 
-DType dtype_of(const TrainOptions& o, Device::Kind kind) {
+DType named_dtype(const TrainOptions& o, Device::Kind kind) {
   if (o.dtype == "auto") return kind == Device::Kind::Cuda ? DType::BF16 : DType::F32;
   if (o.dtype == "f32") return DType::F32;
   if (o.dtype != "bf16") throw_user("dtype '{}' is not known: auto, f32 or bf16", o.dtype);
@@ -21,6 +21,12 @@ DType dtype_of(const TrainOptions& o, Device::Kind kind) {
     throw_user("dtype=bf16 needs a GPU: the CPU kernels compute in f32");
   }
   return DType::BF16;
+}
+
+DType dtype_of(const TrainOptions& o, Device::Kind kind) {
+  const DType dtype = named_dtype(o, kind);
+  validate_dtype(o.model, dtype);
+  return dtype;
 }
 
 GradientOrder order_of(const TrainOptions& options) {

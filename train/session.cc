@@ -193,7 +193,8 @@ void Trainer::load_gemm_choices() {
   if (!ctx_.device.is_cuda() || options_.gemm_choices.empty()) return;
   auto& blas = cuda::state<cuda::Blas>(ctx_.device.index);
   blas.set_measuring(true);
-  for (const std::string& path : {options_.output + kChoicesOfRun, options_.gemm_choices}) {
+  // The last one loaded holds: a resumed run goes on as it began, whatever others measured since.
+  for (const std::string& path : {options_.gemm_choices, options_.output + kChoicesOfRun}) {
     if (std::filesystem::exists(path)) blas.load_choices(path);
   }
 }

@@ -67,7 +67,7 @@ class Trainer {
   void validate_model();
   void write_sample();
   std::string save();
-  /// The kernels of matrix products: those of the run's earlier sessions, then of the shared file.
+  /// The kernels of matrix products: the run's own earlier choices, else the shared file's.
   void load_gemm_choices();
   void save_gemm_choices() const;
   [[noreturn]] void give_up();

@@ -56,14 +56,15 @@ int BlasChoices::load(const std::string& path) {
     const ordered_json file = ordered_json::parse(read_file(path));
     if (file.at("format") != kFormat) throw_user("{}: its format is not '{}'", path, kFormat);
     for (const ordered_json& e : file.at("choices")) {
-      Entry entry{e.at("card"), e.at("cublas"), e.at("problem"), e.at("algorithm")};
-      const std::optional<cublasLtMatmulAlgo_t> code = from_hex(entry.code);
-      if (!code) throw_user("{}: '{}' is not an algorithm", path, entry.code);
-      if (entry.card == card_ && entry.version == version_) {
-        set(entry.problem, *code);
+      Foreign key{e.at("card"), e.at("cublas"), e.at("problem")};
+      const std::string words = e.at("algorithm");
+      const std::optional<cublasLtMatmulAlgo_t> code = from_hex(words);
+      if (!code) throw_user("{}: '{}' is not an algorithm", path, words);
+      if (key.card == card_ && key.version == version_) {
+        set(key.problem, *code);
         ++count;
       } else {
-        foreign_.push_back(std::move(entry));
+        foreign_.insert_or_assign(std::move(key), words);
       }
     }
   } catch (const nlohmann::json::exception& e) {
@@ -75,12 +76,14 @@ int BlasChoices::load(const std::string& path) {
 
 void BlasChoices::save(const std::string& path) const {
   ordered_json choices = ordered_json::array();
-  const auto add = [&](const Entry& e) {
-    choices.push_back(
-        {{"card", e.card}, {"cublas", e.version}, {"problem", e.problem}, {"algorithm", e.code}});
+  const auto add = [&](const Foreign& key, const std::string& words) {
+    choices.push_back({{"card", key.card},
+                       {"cublas", key.version},
+                       {"problem", key.problem},
+                       {"algorithm", words}});
   };
-  for (const auto& [problem, code] : own_) add({card_, version_, problem, to_hex(code)});
-  for (const Entry& entry : foreign_) add(entry);
+  for (const auto& [problem, code] : own_) add({card_, version_, problem}, to_hex(code));
+  for (const auto& [key, words] : foreign_) add(key, words);
   const ordered_json file = {{"format", kFormat}, {"choices", choices}};
   write_file_atomically(path, file.dump(1) + "\n");
 }

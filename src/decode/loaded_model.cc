@@ -50,6 +50,7 @@ LoadedModel::LoadedModel(const std::string& path, const std::string& attention_s
                          const Placement& placement, ThreadPool& pool)
     : path_(find_checkpoint(path)), placement_(placement), info_(read_checkpoint_info(path_)) {
   validate(info_.model);
+  validate_dtype(info_.model, placement.dtype);
   const Device device = placement.device;
   Arena none(device, 0);
   Context ctx{device, pool, none, nullptr};

@@ -49,6 +49,8 @@ struct ModelConfig {
 
 /// Throws UserError naming the field that is out of range.
 void validate(const ModelConfig& config);
+/// Throws UserError if the model cannot compute in this type.
+void validate_dtype(const ModelConfig& config, DType dtype);
 int64_t parameter_count(const ModelConfig& config);
 
 }  // namespace pivot

@@ -37,6 +37,12 @@ void validate(const ModelConfig& c) {
   rope_frequencies(c.head_dim, c.rope_theta, c.rope_scaling);
 }
 
+void validate_dtype(const ModelConfig& c, DType dtype) {
+  if (dtype != DType::BF16 || c.head_dim % 16 == 0) return;
+  throw_user("model.head_dim {} is not a multiple of 16, as bf16 needs: compute with dtype=f32",
+             c.head_dim);
+}
+
 std::vector<ParamInfo> list_params(const ModelConfig& config) {
   std::vector<ParamInfo> list;
   int64_t offset = 0;

@@ -114,6 +114,11 @@ TEST_CASE("plan: a GPU is planned for where there is none: bf16, library memory,
   CHECK(gpu.stages.back().model.total.flops == cpu.stages.back().model.total.flops);
   o.dtype = "f32";
   CHECK(plan_run(o, pool).memory.parameters == cpu.memory.parameters);
+  o.model.head_dim = 24;
+  CHECK_NOTHROW(plan_run(o, pool));
+  o.dtype = "auto";
+  CHECK_THROWS_WITH(plan_run(o, pool), ContainsSubstring("model.head_dim 24"));
+  o.model.head_dim = 16;
   o.device = "cpu";
   o.dtype = "bf16";
   CHECK_THROWS_WITH(plan_run(o, pool), ContainsSubstring("needs a GPU"));

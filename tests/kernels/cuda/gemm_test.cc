@@ -5,6 +5,7 @@
 
 #include "kernels/attention/score_bits.h"
 #include "kernels/cuda/blas.h"
+#include "kernels/cuda/blas_choices.h"
 #include "kernels/matmul/matmul_ref.h"
 #include "src/base/file.h"
 #include "tests/kernels/op_harness.h"
@@ -15,6 +16,7 @@ namespace pivot::test {
 namespace {
 
 using cuda::Blas;
+using cuda::BlasChoices;
 using cuda::BlasGemm;
 
 /// F32 logits of BF16 operands.
@@ -169,6 +171,12 @@ TEST_CASE("choices are measured, kept and loaded") {
   CHECK(differences(first, accumulate(resumed)) == 0);
   const std::string again = dir / "again.json";
   resumed.save_choices(again);
+  CHECK(read_file(again) == read_file(path));
+  // Loading a file twice does not double entries, those of other cards included.
+  BlasChoices elsewhere("another card", 1);
+  CHECK(elsewhere.load(path) == 0);
+  CHECK(elsewhere.load(again) == 0);
+  elsewhere.save(again);
   CHECK(read_file(again) == read_file(path));
 
   // The heuristic's own choice may add in another order, but no more than once.
