@@ -1,5 +1,5 @@
 // The engine on CUDA: what the CPU computes, the same bits with and without a graph and in any
-// company. Emulated, the products are plain loops (emulated_products.cu).
+// company. Emulated, the products are plain loops (tests/simt/emulated_blas.cu).
 #include <cmath>
 #include <cstring>
 
