@@ -1,5 +1,6 @@
 #pragma once
-/// Master weights to the compute dtype: y = x rounded to nearest, ties to even.
+/// Master weights to the compute dtype: y = x rounded to nearest, ties to even; NaN stays NaN
+/// (its payload is the device's own).
 
 #include "kernels/op.h"
 

@@ -1,9 +1,12 @@
 /// What the generated tests do not cover: gradients of ops with unusual argument names, aliasing,
 /// optional operands, several steps, and the mathematics of the rotary embedding.
 
+#include <bit>
+#include <limits>
 #include <numbers>
 
 #include "kernels/adamw/adamw_ref.h"
+#include "kernels/cast/cast.h"
 #include "kernels/cross_entropy/cross_entropy_ref.h"
 #include "kernels/embedding/embedding_ref.h"
 #include "kernels/matmul/matmul_ref.h"
@@ -180,6 +183,43 @@ TEST_CASE("cross-entropy: loss alone has the same bits, ignored rows are exact z
   const std::vector<float> before(dw.as<float>(), dw.as<float>() + dw.count());
   CHECK(output<Ref>(c, quiet, "dw") == before);
   CHECK(output<Ref>(c, quiet, "loss") == std::vector<float>(30, 0.0F));
+}
+
+TEST_CASE("cast rounds every element to the nearest bfloat16, ties to even") {
+  const float inf = std::numeric_limits<float>::infinity();
+  const Philox random(1, Stream::Test);
+  for (const int64_t count : {0, 1, 9, 65537, 200001}) {
+    for (const int threads : {1, 3}) {
+      INFO(count << " elements, " << threads << " threads");
+      GuardedBuffer x(DType::F32, {count}), y(DType::BF16, {count});
+      auto* values = x.tensor().as<float>();
+      for (int64_t i = 0; i < count; ++i) {
+        values[i] = std::bit_cast<float>(
+            static_cast<uint32_t>(random.below(1ULL << 32, static_cast<uint64_t>(i))));
+      }
+      const std::vector<float> special = {0.0F,      -0.0F,         inf,
+                                          -inf,      std::nanf(""), 0x1.01p0F,
+                                          0x1.03p0F, 0x1.010002p0F, 0x1.fffffep127F};
+      std::copy_n(special.begin(), std::min<int64_t>(count, 9), values);
+      TestContext context(0, threads);
+      cast({.y = y.tensor(), .x = x.tensor()}, context);
+      CHECK(y.intact());
+      int64_t wrong = 0;
+      for (int64_t i = 0; i < count; ++i) {
+        wrong += y.tensor().as<BFloat16>()[i].bits == to_bfloat16(values[i]).bits ? 0 : 1;
+      }
+      CHECK(wrong == 0);
+      if (count < 9) continue;
+      const auto rounded = [&](int64_t i) { return to_float(y.tensor().as<BFloat16>()[i]); };
+      CHECK(std::signbit(rounded(1)));
+      CHECK(rounded(3) == -inf);
+      CHECK(std::isnan(rounded(4)));
+      CHECK(rounded(5) == 1.0F);
+      CHECK(rounded(6) == 0x1.04p0F);
+      CHECK(rounded(7) == 0x1.02p0F);
+      CHECK(rounded(8) == inf);
+    }
+  }
 }
 
 TEST_CASE("tokens and targets outside the vocabulary are refused") {
