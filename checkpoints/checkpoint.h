@@ -32,13 +32,20 @@ struct TrainState {
 struct CheckpointInfo {
   ModelConfig model;
   std::string attention;       // layer spec the last step was trained with
-  std::string tokenizer_kind;  // "bytes" | "sentencepiece"
+  std::string tokenizer_kind;  // as Tokenizer::kind()
   std::string tokenizer_bytes;
   std::string tokenizer_hash;
   std::string config_toml;
   std::string pivot_version;
   TrainState state;
+  /// Files that travel with the model verbatim, by name: kTokenizerConfigFile, kHfConfigFile,
+  /// kGenerationConfigFile. Absent ones are not there.
+  std::map<std::string, std::string> companions;
 };
+
+inline constexpr char kTokenizerConfigFile[] = "tokenizer_config.json";  // as Tokenizer::config()
+inline constexpr char kHfConfigFile[] = "hf_config.json";  // config.json of the model's origin
+inline constexpr char kGenerationConfigFile[] = "generation_config.json";
 
 /// Writes DIR/step_XXXXXXXX. Tensors are flat (P) F32 in host memory in the order of list_params; m
 /// and v may be absent. Checks the free space first. Throws Error and leaves nothing behind on

@@ -67,6 +67,30 @@ std::string Tokenizer::hash() const {
   return hash_hex(kind() + '\n' + model_bytes());
 }
 
+Encoding Tokenizer::encode_spans(std::string_view text, SpecialText) const {
+  Encoding e{encode(text), {}, {}};
+  int64_t at = 0;
+  for (const int32_t id : e.ids) {
+    e.begin.push_back(at);
+    at += token_bytes(id);
+    e.end.push_back(at);
+  }
+  PIVOT_CHECK(at == static_cast<int64_t>(text.size()), "{} tokens do not give the text back",
+              kind());
+  return e;
+}
+
+std::vector<int32_t> Tokenizer::add_special(std::vector<int32_t> ids) const {
+  if (bos() >= 0) ids.insert(ids.begin(), bos());
+  if (eos() >= 0) ids.push_back(eos());
+  return ids;
+}
+
+const std::string& Tokenizer::config() const {
+  static const std::string none;
+  return none;
+}
+
 int32_t Tokenizer::token_bytes(int32_t id) const {
   return static_cast<int32_t>(decode(std::span(&id, 1)).size());
 }
@@ -99,7 +123,9 @@ void save_tokenizer(const Tokenizer& tokenizer, const std::string& directory) {
   }
 }
 
-std::unique_ptr<Tokenizer> make_tokenizer(const std::string& kind, std::string model_bytes) {
+std::unique_ptr<Tokenizer> make_tokenizer(const std::string& kind, std::string model_bytes,
+                                          std::string config) {
+  (void)config;
   if (kind == "bytes") return std::make_unique<ByteTokenizer>();
   if (kind == "sentencepiece") {
     return make_sentencepiece(std::move(model_bytes), "SentencePiece model");

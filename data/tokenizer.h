@@ -11,13 +11,30 @@
 
 namespace pivot {
 
+/// Whether text that spells a special token ("<|im_end|>") becomes that token, as Hugging Face does
+/// it, or is text like any other (what untrusted people wrote).
+enum class SpecialText { Parse, Plain };
+
+/// Token i was made from the bytes [begin[i], end[i]) of the text; tokens that share one character
+/// share its bytes.
+struct Encoding {
+  std::vector<int32_t> ids;
+  std::vector<int64_t> begin, end;
+};
+
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
   virtual int64_t vocab() const = 0;
-  /// Never adds special tokens.
+  /// Never adds special tokens around the text; those spelt in it are parsed where the tokenizer
+  /// has them.
   virtual std::vector<int32_t> encode(std::string_view text) const = 0;
+  /// The same ids with where they come from.
+  virtual Encoding encode_spans(std::string_view text, SpecialText special) const;
+  /// The ids with what the tokenizer puts around a text (Hugging Face's add_special_tokens=True).
+  /// Without a rule of its own: bos in front and eos behind, where it has them.
+  virtual std::vector<int32_t> add_special(std::vector<int32_t> ids) const;
   /// Bytes, which need not be valid UTF-8 when ids cut a character (see StreamDecoder).
   virtual std::string decode(std::span<const int32_t> ids) const = 0;
   /// -1 where the tokenizer has none.
@@ -26,10 +43,13 @@ class Tokenizer {
   virtual int32_t unk() const = 0;
   /// How one token is shown to people ("▁the", "<0x0A>").
   virtual std::string piece(int32_t id) const = 0;
-  /// "bytes" or "sentencepiece".
+  /// "bytes", "sentencepiece" or "huggingface" (tokenizer.json).
   virtual std::string kind() const = 0;
   /// The file's bytes, to be copied into checkpoints ("" for the byte tokenizer).
   virtual const std::string& model_bytes() const = 0;
+  /// Hugging Face's tokenizer_config.json (chat template, names of special tokens), verbatim; ""
+  /// for a tokenizer without one. Not part of its identity.
+  virtual const std::string& config() const;
   /// UTF-8 bytes of text that one token stands for, 0 for control tokens.
   virtual int32_t token_bytes(int32_t id) const;
   /// The token spelt exactly like this, -1 where there is none.
@@ -49,8 +69,9 @@ void save_tokenizer(const Tokenizer& tokenizer, const std::string& directory);
 /// "bytes", or a path: a SentencePiece model file, or a directory that holds tokenizer.model or
 /// tokenizer.bytes (run, checkpoint). Throws UserError naming what was looked for.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& spec);
-/// From what model_bytes() and kind() gave.
-std::unique_ptr<Tokenizer> make_tokenizer(const std::string& kind, std::string model_bytes);
+/// From what kind(), model_bytes() and config() gave.
+std::unique_ptr<Tokenizer> make_tokenizer(const std::string& kind, std::string model_bytes,
+                                          std::string config = {});
 
 /// Turns a growing list of ids into text that is always valid UTF-8: holds back cut characters.
 class StreamDecoder {

@@ -3,7 +3,7 @@
 PIVOT_BUILD_PACKAGES=(
   g++ cmake ninja-build pkg-config git
   libopenblas-dev libhdf5-dev libsentencepiece-dev nlohmann-json3-dev libcli11-dev
-  libtomlplusplus-dev libspdlog-dev libfmt-dev libzstd-dev zlib1g-dev libxxhash-dev
+  libtomlplusplus-dev libspdlog-dev libfmt-dev libzstd-dev zlib1g-dev libxxhash-dev libpcre2-dev libutf8proc-dev
 )
 PIVOT_TEST_PACKAGES=(catch2 python3)
 
