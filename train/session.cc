@@ -232,7 +232,8 @@ std::string Trainer::save() {
                                 .tokenizer_hash = inputs_.tokenizer_hash,
                                 .config_toml = print_config(options_),
                                 .pivot_version = fmt::format("{} ({})", kVersion, kGitHash),
-                                .state = state_},
+                                .state = state_,
+                                .companions = {}},
                                weights.tensor(), m.tensor(), v.tensor());
   prune_checkpoints(dir_->checkpoints(), options_.checkpoint.keep);
   dir_->metrics().checkpoint(state_.step, last_save_, clock_seconds() - start);
