@@ -20,15 +20,21 @@ float half_at(const uint8_t* p) {
   return to_float(h);
 }
 
+// Bytes of a block, copied so that compilers see that writing floats does not change them.
+template <int N>
+struct Bytes {
+  explicit Bytes(const uint8_t* from) { std::memcpy(at, from, N); }
+  uint8_t at[N];
+};
+
 // F16 d, 16 bytes: byte i holds elements i (low) and i + 16 (high). x = d (q - 8)
 struct Q4_0 {
   static constexpr int kBlock = 32, kBytes = 18;
   static void decode(const uint8_t* b, float* out) {
     const float d = half_at(b);
-    for (int i = 0; i < 16; ++i) {
-      out[i] = d * static_cast<float>((b[2 + i] & 15) - 8);
-      out[16 + i] = d * static_cast<float>((b[2 + i] >> 4) - 8);
-    }
+    const Bytes<16> q(b + 2);
+    for (int i = 0; i < 16; ++i) out[i] = d * static_cast<float>((q.at[i] & 15) - 8);
+    for (int i = 0; i < 16; ++i) out[16 + i] = d * static_cast<float>((q.at[i] >> 4) - 8);
   }
 };
 
@@ -38,10 +44,9 @@ struct Q4_1 {
   static void decode(const uint8_t* b, float* out) {
     const float d = half_at(b);
     const float m = half_at(b + 2);
-    for (int i = 0; i < 16; ++i) {
-      out[i] = d * static_cast<float>(b[4 + i] & 15) + m;
-      out[16 + i] = d * static_cast<float>(b[4 + i] >> 4) + m;
-    }
+    const Bytes<16> q(b + 4);
+    for (int i = 0; i < 16; ++i) out[i] = d * static_cast<float>(q.at[i] & 15) + m;
+    for (int i = 0; i < 16; ++i) out[16 + i] = d * static_cast<float>(q.at[i] >> 4) + m;
   }
 };
 
@@ -50,7 +55,8 @@ struct Q8_0 {
   static constexpr int kBlock = 32, kBytes = 34;
   static void decode(const uint8_t* b, float* out) {
     const float d = half_at(b);
-    for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(static_cast<int8_t>(b[2 + i]));
+    const Bytes<32> q(b + 2);
+    for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(static_cast<int8_t>(q.at[i]));
   }
 };
 
@@ -75,11 +81,11 @@ struct Q4_K {
       const SixBits six = six_bits(b + 4, group);
       const float scale = d * static_cast<float>(six.scale);
       const float minimum = dmin * static_cast<float>(six.minimum);
-      const uint8_t* q = b + 16 + 32 * (group / 2);
+      const Bytes<32> q(b + 16 + 32 * (group / 2));
       const int shift = 4 * (group % 2);
       float* x = out + 32 * group;
       for (int i = 0; i < 32; ++i) {
-        x[i] = scale * static_cast<float>((q[i] >> shift) & 15) - minimum;
+        x[i] = scale * static_cast<float>((q.at[i] >> shift) & 15) - minimum;
       }
     }
   }
@@ -91,16 +97,16 @@ struct Q5_K {
   static void decode(const uint8_t* b, float* out) {
     const float d = half_at(b);
     const float dmin = half_at(b + 2);
-    const uint8_t* high = b + 16;
+    const Bytes<32> high(b + 16);
     for (int group = 0; group < 8; ++group) {
       const SixBits six = six_bits(b + 4, group);
       const float scale = d * static_cast<float>(six.scale);
       const float minimum = dmin * static_cast<float>(six.minimum);
-      const uint8_t* q = b + 48 + 32 * (group / 2);
+      const Bytes<32> q(b + 48 + 32 * (group / 2));
       const int shift = 4 * (group % 2);
       float* x = out + 32 * group;
       for (int i = 0; i < 32; ++i) {
-        const int value = ((q[i] >> shift) & 15) | (((high[i] >> group) & 1) << 4);
+        const int value = ((q.at[i] >> shift) & 15) | (((high.at[i] >> group) & 1) << 4);
         x[i] = scale * static_cast<float>(value) - minimum;
       }
     }
@@ -116,9 +122,9 @@ struct Q6_K {
     for (int group = 0; group < 8; ++group) {
       const int half = group / 4;
       const int part = group % 4;
-      const uint8_t* low = b + 64 * half + 32 * (part % 2);
+      const Bytes<32> low(b + 64 * half + 32 * (part % 2));
       const int low_shift = 4 * (part / 2);
-      const uint8_t* high = b + 128 + 32 * half;
+      const Bytes<32> high(b + 128 + 32 * half);
       const int high_shift = 2 * part;
       for (int run = 0; run < 2; ++run) {
         const auto signed_scale = static_cast<int8_t>(b[192 + 2 * group + run]);
@@ -126,7 +132,7 @@ struct Q6_K {
         float* x = out + 32 * group + 16 * run;
         for (int i = 0; i < 16; ++i) {
           const int at = 16 * run + i;
-          const int q = ((low[at] >> low_shift) & 15) | (((high[at] >> high_shift) & 3) << 4);
+          const int q = ((low.at[at] >> low_shift) & 15) | (((high.at[at] >> high_shift) & 3) << 4);
           x[i] = scale * static_cast<float>(q - 32);
         }
       }
