@@ -20,7 +20,7 @@ namespace pivot {
 namespace {
 
 constexpr uint32_t kVersion = 3;
-constexpr uint64_t kAlignment = 32;       // the format's default
+constexpr uint64_t kAlignment = 32;        // the format's default
 constexpr int64_t kChunkFloats = 1 << 22;  // 16 MiB at a time
 
 struct FormatInfo {

@@ -44,7 +44,10 @@ class HuggingFaceReader {
       read_sentencepiece(model);
     } else if (type == "BPE" && has_byte_level()) {
       v_.model = "gpt2";
-      v_.pre = recognise_pre_tokenizer(info_.tokenizer_bytes, kWhere).names.front();
+      v_.pre = recognise_pre_tokenizer(
+                   json_.value("normalizer", Json()).dump(), json_.at("pre_tokenizer").dump(),
+                   model.value("ignore_merges", false) ? IgnoreMerges::Yes : IgnoreMerges::No)
+                   .names.front();
       read_vocab(model);
       v_.merges = merges(model);
     } else {
@@ -98,9 +101,8 @@ class HuggingFaceReader {
     std::vector<std::string> all;
     for (const Json& merge : model.at("merges")) {
       const std::string text =
-          merge.is_string()
-              ? merge.get<std::string>()
-              : merge.at(0).get<std::string>() + " " + merge.at(1).get<std::string>();
+          merge.is_string() ? merge.get<std::string>()
+                            : merge.at(0).get<std::string>() + " " + merge.at(1).get<std::string>();
       if (std::count(text.begin(), text.end(), ' ') != 1) no_name_for("a merge with spaces");
       all.push_back(text);
     }
@@ -152,9 +154,9 @@ class HuggingFaceReader {
 
   void read_added() {
     for (const Json& added : json_.value("added_tokens", Json::array())) {
-      set_token(added.at("id").get<int64_t>(), added.at("content").get<std::string>(),
-                added.value("special", false) ? GgufTokenType::Control
-                                              : GgufTokenType::UserDefined);
+      set_token(
+          added.at("id").get<int64_t>(), added.at("content").get<std::string>(),
+          added.value("special", false) ? GgufTokenType::Control : GgufTokenType::UserDefined);
     }
   }
 

@@ -67,7 +67,8 @@ GgufVocabulary make_gguf_vocabulary(const CheckpointInfo& info) {
     v.types.push_back(GgufTokenType::Unused);
     if (v.model != "gpt2") v.scores.push_back(0);
   }
-  const bool bytes = std::find(v.types.begin(), v.types.end(), GgufTokenType::Byte) != v.types.end();
+  const bool bytes =
+      std::find(v.types.begin(), v.types.end(), GgufTokenType::Byte) != v.types.end();
   if (v.model == "t5" && bytes) {
     log::warning(
         "a unigram vocabulary with byte pieces: Pivot reads it back as it is, but llama.cpp makes "
