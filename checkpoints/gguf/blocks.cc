@@ -20,15 +20,21 @@ float half_at(const uint8_t* p) {
   return to_float(h);
 }
 
+// Bytes of a block, copied so that compilers see that writing floats does not change them.
+template <int N>
+struct Bytes {
+  explicit Bytes(const uint8_t* from) { std::memcpy(at, from, N); }
+  uint8_t at[N];
+};
+
 // F16 d, 16 bytes: byte i holds elements i (low) and i + 16 (high). x = d (q - 8)
 struct Q4_0 {
   static constexpr int kBlock = 32, kBytes = 18;
   static void decode(const uint8_t* b, float* out) {
     const float d = half_at(b);
-    for (int i = 0; i < 16; ++i) {
-      out[i] = d * static_cast<float>((b[2 + i] & 15) - 8);
-      out[16 + i] = d * static_cast<float>((b[2 + i] >> 4) - 8);
-    }
+    const Bytes<16> q(b + 2);
+    for (int i = 0; i < 16; ++i) out[i] = d * static_cast<float>((q.at[i] & 15) - 8);
+    for (int i = 0; i < 16; ++i) out[16 + i] = d * static_cast<float>((q.at[i] >> 4) - 8);
   }
 };
 
@@ -38,10 +44,9 @@ struct Q4_1 {
   static void decode(const uint8_t* b, float* out) {
     const float d = half_at(b);
     const float m = half_at(b + 2);
-    for (int i = 0; i < 16; ++i) {
-      out[i] = d * static_cast<float>(b[4 + i] & 15) + m;
-      out[16 + i] = d * static_cast<float>(b[4 + i] >> 4) + m;
-    }
+    const Bytes<16> q(b + 4);
+    for (int i = 0; i < 16; ++i) out[i] = d * static_cast<float>(q.at[i] & 15) + m;
+    for (int i = 0; i < 16; ++i) out[16 + i] = d * static_cast<float>(q.at[i] >> 4) + m;
   }
 };
 
@@ -50,7 +55,8 @@ struct Q8_0 {
   static constexpr int kBlock = 32, kBytes = 34;
   static void decode(const uint8_t* b, float* out) {
     const float d = half_at(b);
-    for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(static_cast<int8_t>(b[2 + i]));
+    const Bytes<32> q(b + 2);
+    for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(static_cast<int8_t>(q.at[i]));
   }
 };
 
@@ -75,11 +81,11 @@ struct Q4_K {
       const SixBits six = six_bits(b + 4, group);
       const float scale = d * static_cast<float>(six.scale);
       const float minimum = dmin * static_cast<float>(six.minimum);
-      const uint8_t* q = b + 16 + 32 * (group / 2);
+      const Bytes<32> q(b + 16 + 32 * (group / 2));
       const int shift = 4 * (group % 2);
       float* x = out + 32 * group;
       for (int i = 0; i < 32; ++i) {
-        x[i] = scale * static_cast<float>((q[i] >> shift) & 15) - minimum;
+        x[i] = scale * static_cast<float>((q.at[i] >> shift) & 15) - minimum;
       }
     }
   }
@@ -91,16 +97,16 @@ struct Q5_K {
   static void decode(const uint8_t* b, float* out) {
     const float d = half_at(b);
     const float dmin = half_at(b + 2);
-    const uint8_t* high = b + 16;
+    const Bytes<32> high(b + 16);
     for (int group = 0; group < 8; ++group) {
       const SixBits six = six_bits(b + 4, group);
       const float scale = d * static_cast<float>(six.scale);
       const float minimum = dmin * static_cast<float>(six.minimum);
-      const uint8_t* q = b + 48 + 32 * (group / 2);
+      const Bytes<32> q(b + 48 + 32 * (group / 2));
       const int shift = 4 * (group % 2);
       float* x = out + 32 * group;
       for (int i = 0; i < 32; ++i) {
-        const int value = ((q[i] >> shift) & 15) | (((high[i] >> group) & 1) << 4);
+        const int value = ((q.at[i] >> shift) & 15) | (((high.at[i] >> group) & 1) << 4);
         x[i] = scale * static_cast<float>(value) - minimum;
       }
     }
@@ -116,9 +122,9 @@ struct Q6_K {
     for (int group = 0; group < 8; ++group) {
       const int half = group / 4;
       const int part = group % 4;
-      const uint8_t* low = b + 64 * half + 32 * (part % 2);
+      const Bytes<32> low(b + 64 * half + 32 * (part % 2));
       const int low_shift = 4 * (part / 2);
-      const uint8_t* high = b + 128 + 32 * half;
+      const Bytes<32> high(b + 128 + 32 * half);
       const int high_shift = 2 * part;
       for (int run = 0; run < 2; ++run) {
         const auto signed_scale = static_cast<int8_t>(b[192 + 2 * group + run]);
@@ -126,7 +132,7 @@ struct Q6_K {
         float* x = out + 32 * group + 16 * run;
         for (int i = 0; i < 16; ++i) {
           const int at = 16 * run + i;
-          const int q = ((low[at] >> low_shift) & 15) | (((high[at] >> high_shift) & 3) << 4);
+          const int q = ((low.at[at] >> low_shift) & 15) | (((high.at[at] >> high_shift) & 3) << 4);
           x[i] = scale * static_cast<float>(q - 32);
         }
       }
@@ -152,15 +158,20 @@ void decode_floats(const std::byte* in, int64_t count, float* out) {
   }
 }
 
+uint32_t magnitude_bits(float x) {
+  return std::bit_cast<uint32_t>(x) & 0x7FFFFFFFU;
+}
+
 void store(const void* value, size_t size, std::byte*& out) {
   std::memcpy(out, value, size);
   out += size;
 }
 
 bool encode_q8_0(const float* x, std::byte* out) {
-  float largest = 0;
-  for (int i = 0; i < Q8_0::kBlock; ++i) largest = std::max(largest, std::fabs(x[i]));
-  const float d = largest / 127;
+  // Magnitudes in the order of their bits: an integer maximum is one that compilers vectorise.
+  uint32_t largest = 0;
+  for (int i = 0; i < Q8_0::kBlock; ++i) largest = std::max(largest, magnitude_bits(x[i]));
+  const float d = std::bit_cast<float>(largest) / 127;
   const float inverse = 1 / d;
   const Float16 stored = to_float16(d);
   if (!std::isfinite(to_float(stored))) return false;
@@ -168,10 +179,11 @@ bool encode_q8_0(const float* x, std::byte* out) {
   // Where 1 / d is not finite, d is zero in the file and so is every value.
   if (std::isfinite(inverse)) {
     for (int i = 0; i < Q8_0::kBlock; ++i) {
-      const float a = std::fabs(x[i] * inverse);
-      const float whole = std::floor(a);
-      const float rounded = whole + std::floor(2 * (a - whole));
-      q[i] = static_cast<int8_t>(x[i] < 0 ? -rounded : rounded);
+      const float y = x[i] * inverse;
+      const float a = std::fabs(y);
+      const int whole = static_cast<int>(a);
+      const int rounded = whole + static_cast<int>(2 * (a - static_cast<float>(whole)));
+      q[i] = static_cast<int8_t>(y < 0 ? -rounded : rounded);
     }
   }
   store(&stored, sizeof(stored), out);
@@ -240,9 +252,7 @@ bool quantize(GgufType type, const float* in, int64_t count, std::byte* out) {
 
 bool all_finite(const float* x, int64_t count) {
   uint32_t largest = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    largest = std::max(largest, std::bit_cast<uint32_t>(x[i]) & 0x7FFFFFFFU);
-  }
+  for (int64_t i = 0; i < count; ++i) largest = std::max(largest, magnitude_bits(x[i]));
   return largest < 0x7F800000U;
 }
 

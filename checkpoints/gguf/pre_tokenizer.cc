@@ -119,28 +119,27 @@ std::string print_pre_tokenizer(const PreTokenizer& pre) {
   return fmt::format("\"normalizer\":{},\"pre_tokenizer\":{}", normalizer.dump(), all.dump());
 }
 
-const PreTokenizer& recognise_pre_tokenizer(const std::string& tokenizer_json,
-                                            const std::string& where) {
-  const Json json = Json::parse(tokenizer_json);
+const PreTokenizer& recognise_pre_tokenizer(const std::string& normalizer,
+                                            const std::string& pre_tokenizer,
+                                            IgnoreMerges ignore_merges) {
   PreTokenizer found;
+  found.ignore_merges = ignore_merges;
   bool known = true;
-  for (const Json& step : steps_of(json.value("normalizer", Json()), "normalizers")) {
+  for (const Json& step : steps_of(Json::parse(normalizer), "normalizers")) {
     known &= add_step(step, found);
   }
-  for (const Json& step : steps_of(json.value("pre_tokenizer", Json()), "pretokenizers")) {
+  for (const Json& step : steps_of(Json::parse(pre_tokenizer), "pretokenizers")) {
     known &= add_step(step, found);
   }
-  found.ignore_merges =
-      json.at("model").value("ignore_merges", false) ? IgnoreMerges::Yes : IgnoreMerges::No;
   if (known) {
     for (const PreTokenizer& pre : table()) {
       if (same_steps(found, pre)) return pre;
     }
   }
   throw_user(
-      "{}: GGUF names pre-tokenizers instead of describing them, and has no name that Pivot knows "
-      "for this one (it knows {}): export to a Hugging Face directory instead",
-      where, known_pre_tokenizers());
+      "tokenizer.json: GGUF names pre-tokenizers instead of describing them, and has no name that "
+      "Pivot knows for this one (it knows {}): export to a Hugging Face directory instead",
+      known_pre_tokenizers());
 }
 
 }  // namespace pivot

@@ -24,10 +24,11 @@ struct PreTokenizer {
 const PreTokenizer* find_pre_tokenizer(std::string_view name);
 /// The members "normalizer" and "pre_tokenizer" of a tokenizer.json, without braces.
 std::string print_pre_tokenizer(const PreTokenizer& pre);
-/// What a tokenizer.json (its text) does to words, as an entry of the table. Throws UserError
-/// naming `where` if GGUF has no name for it.
-const PreTokenizer& recognise_pre_tokenizer(const std::string& tokenizer_json,
-                                            const std::string& where);
+/// What these members of a tokenizer.json (their text; "null") say, as an entry of the table.
+/// Throws UserError if GGUF has no name for it.
+const PreTokenizer& recognise_pre_tokenizer(const std::string& normalizer,
+                                            const std::string& pre_tokenizer,
+                                            IgnoreMerges ignore_merges);
 /// "llama-bpe, qwen2, ...".
 std::string known_pre_tokenizers();
 

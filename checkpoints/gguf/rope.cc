@@ -88,6 +88,26 @@ std::vector<float> llama3_rope_factors(const ModelConfig& config) {
   return factors;
 }
 
+void add_rope_scaling(const ModelConfig& config, const std::string& architecture,
+                      GgufMetadata& metadata) {
+  const RopeScaling& s = config.rope_scaling;
+  const std::string prefix = architecture + ".rope.scaling.";
+  if (s.type == "none") return;
+  if (s.type == "linear") {
+    metadata.text(prefix + "type", "linear");
+    metadata.f32(prefix + "factor", s.factor);
+    return;
+  }
+  if (s.type == "llama3") {
+    metadata.f32(kPivotRopeFactor, s.factor);
+    metadata.f32(kPivotRopeLow, s.low_freq_factor);
+    metadata.f32(kPivotRopeHigh, s.high_freq_factor);
+    metadata.u32(kPivotRopeContext, s.original_context);
+    return;
+  }
+  throw_user("RoPE scaling '{}' cannot be written to GGUF", s.type);
+}
+
 RopeScaling read_gguf_rope_scaling(const GgufFile& file, const std::string& architecture,
                                    const ModelConfig& config) {
   const RopeScaling scaling = read_scaling_keys(file, architecture + ".rope.scaling.");

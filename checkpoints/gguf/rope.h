@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "checkpoints/gguf/file.h"
+#include "checkpoints/gguf/metadata_writer.h"
 #include "src/model/config.h"
 
 namespace pivot {
@@ -15,6 +16,10 @@ RopeScaling read_gguf_rope_scaling(const GgufFile& file, const std::string& arch
 
 /// (D / 2): what "llama3" divides each frequency by.
 std::vector<float> llama3_rope_factors(const ModelConfig& config);
+
+/// Writes the keys of a scaling; "llama3" also needs the tensor.
+void add_rope_scaling(const ModelConfig& config, const std::string& architecture,
+                      GgufMetadata& metadata);
 
 /// pivot.rope.*: the parameters of "llama3", which the tensor does not tell exactly.
 inline constexpr char kPivotRopeFactor[] = "pivot.rope.factor";
