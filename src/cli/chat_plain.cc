@@ -49,9 +49,9 @@ class PlainChat {
     }
     LineInput input(streams_.in);
     if (input.terminal()) fmt::print(stderr, "{}", kHelp);
-    while (const std::optional<std::string> line = input.next()) {
+    while (const std::optional<Entry> entry = input.next()) {
       try {
-        if (!take(*line)) return;
+        if (!take(*entry)) return;
       } catch (const UserError& e) {
         if (!input.terminal()) throw;
         log::error("{}", e.what());
@@ -63,8 +63,9 @@ class PlainChat {
 
  private:
   // False: the user leaves.
-  bool take(const std::string& line) {
-    if (line.empty() || line[0] != '/') {
+  bool take(const Entry& entry) {
+    const std::string& line = entry.text;
+    if (entry.block || line.empty() || line[0] != '/') {
       turn(line);
       return true;
     }
