@@ -53,7 +53,10 @@ void run_plain(const ChatOptions& options, const ChatStreams& streams);
 void set_sampler(SamplerOptions& sampler, const std::string& assignment);
 /// "a long text of" -> {"a", "long text of"}
 std::pair<std::string, std::string> split_command(const std::string& line);
-/// OnText for a file: writes and flushes.
+/// `text` with control characters but tab and line end replaced by U+FFFD: what a model writes must
+/// not command a terminal.
+std::string without_controls(std::string_view text);
+/// Writes and flushes; without controls where `out` is a terminal.
 void write_text(std::FILE* out, std::string_view text);
 
 }  // namespace pivot
