@@ -55,7 +55,7 @@ void write_text(std::FILE* out, std::string_view text) {
 }
 
 int run_chat(const std::vector<std::string>& args) {
-  ChatOptions options;
+  TalkOptions options;
   std::string model;
   CommandLine line("chat", "Talk with a model by its chat template");
   line.positional("MODEL", model, "the model, as --model", CommandLine::Optional);

@@ -10,7 +10,8 @@
 
 namespace pivot {
 
-struct ChatOptions {
+/// Flags of `pivot chat`.
+struct TalkOptions {
   SessionOptions session;
   std::string chat_template;
   std::string system;
@@ -44,9 +45,9 @@ struct ChatStreams {
 
 /// Messages and answers by the model's chat template. Where the input is no terminal a mistake ends
 /// it (UserError); on a terminal it is shown and the conversation goes on.
-void run_dialogue(const ChatOptions& options, const ChatStreams& streams);
+void run_dialogue(const TalkOptions& options, const ChatStreams& streams);
 /// A text that user and model write in turns.
-void run_plain(const ChatOptions& options, const ChatStreams& streams);
+void run_plain(const TalkOptions& options, const ChatStreams& streams);
 
 /// /set of both modes: "" lists, "name=value" sets. Throws UserError and changes nothing on a bad
 /// value.

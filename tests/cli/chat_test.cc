@@ -45,7 +45,7 @@ class Stream {
 
 struct Fixture {
   test::TempDir dir;
-  ChatOptions options;
+  TalkOptions options;
 
   Fixture() {
     log::set_level(log::Level::Off);
