@@ -11,6 +11,7 @@
 /// Written under a temporary name, fsynced, renamed: see docs/formats/checkpoint.md.
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -47,11 +48,19 @@ inline constexpr char kTokenizerConfigFile[] = "tokenizer_config.json";  // as T
 inline constexpr char kHfConfigFile[] = "hf_config.json";  // config.json of the model's origin
 inline constexpr char kGenerationConfigFile[] = "generation_config.json";
 
+/// A file of a checkpoint that its owner writes.
+struct CheckpointFile {
+  std::string name;
+  int64_t bytes = 0;  // at most
+  std::function<void(const std::string& path)> write;
+};
+
 /// Writes DIR/step_XXXXXXXX. Tensors are flat (P) F32 in host memory in the order of list_params; m
 /// and v may be absent. Checks the free space first. Throws Error and leaves nothing behind on
-/// failure. Returns the checkpoint's path.
+/// failure. `more` are written beside. Returns the checkpoint's path.
 std::string save_checkpoint(const std::string& dir, const CheckpointInfo& info,
-                            const Tensor& weights, const Tensor& m, const Tensor& v);
+                            const Tensor& weights, const Tensor& m, const Tensor& v,
+                            const std::vector<CheckpointFile>& more = {});
 
 /// Deletes all but the newest `keep` complete checkpoints and stale temporary directories; keep <=
 /// 0 keeps all.

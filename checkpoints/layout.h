@@ -9,6 +9,7 @@ namespace pivot::layout {
 
 inline constexpr char kModelFile[] = "model.h5";
 inline constexpr char kOptimizerFile[] = "optimizer.h5";
+inline constexpr char kAdapterFile[] = "adapters.h5";
 inline constexpr char kStateFile[] = "state.json";
 inline constexpr char kConfigFile[] = "config.toml";
 inline constexpr char kFormat[] = "pivot-checkpoint";

@@ -10,6 +10,7 @@
 #include "checkpoints/checkpoint.h"
 #include "checkpoints/layout.h"
 #include "checkpoints/manifest.h"
+#include "checkpoints/tensor_file.h"
 #include "checkpoints/train_state.h"
 #include "src/base/check.h"
 #include "src/base/file.h"
@@ -21,9 +22,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kBytesPerTensor =
-    4096;  // HDF5's object header, attribute and link of one dataset
-constexpr int64_t kBytesPerFile = 1 << 16;
+constexpr int64_t kTextBytes = 1 << 16;  // state and manifest
 
 // The directory a checkpoint grows in; gone unless published.
 class TemporaryDirectory {
@@ -66,39 +65,10 @@ class TemporaryDirectory {
   std::string path_;
 };
 
-// Takes the blocks before HDF5 writes into them: a full disk then shows here, cleanly, and not in a
-// half-flushed library. File systems that cannot reserve report it and are written to as they are.
-void reserve(const std::string& path, int64_t bytes) {
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
-  if (fd < 0) throw_error("cannot open {}: {}", path, std::strerror(errno));
-  const int failed = ::fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, bytes) == 0 ? 0 : errno;
-  ::close(fd);
-  if (failed == ENOSPC || failed == EDQUOT || failed == EFBIG) {
-    throw_error("cannot write {}: {}", path, std::strerror(failed));
-  }
-}
-
-int64_t file_bytes(const std::vector<ParamInfo>& params, int64_t sets) {
-  int64_t bytes = kBytesPerFile;
-  for (const ParamInfo& p : params) bytes += sets * (p.shape.count() * 4 + kBytesPerTensor);
-  return bytes;
-}
-
-void write_group(hdf5::File& file, const std::string& group, const std::vector<ParamInfo>& params,
-                 const Tensor& flat) {
-  const float* values = flat.as<float>();
-  for (const ParamInfo& p : params) {
-    const std::string path = group + "/" + p.name;
-    const auto count = static_cast<size_t>(p.shape.count());
-    file.write_array(path, std::span<const float>(values + p.offset, count));
-    file.set_attribute(path, "shape", to_string(p.shape));
-  }
-}
-
 void write_model(const std::string& path, const CheckpointInfo& info,
                  const std::vector<ParamInfo>& params, const Tensor& weights) {
   hdf5::File file = hdf5::File::create(path);
-  reserve(path, file_bytes(params, 1));
+  reserve_file(path, tensor_file_bytes(params, 1));
   ModelConfig config = info.model;
   file.create_group("/meta");
   file.set_attribute("/meta", "format", layout::kFormat);
@@ -110,30 +80,32 @@ void write_model(const std::string& path, const CheckpointInfo& info,
   file.set_attribute("/meta", "tokenizer_hash", info.tokenizer_hash);
   file.set_attribute("/meta", "tokenizer_file_xxh3", hash_hex(info.tokenizer_bytes));
   file.set_attribute("/meta", "pivot_version", info.pivot_version);
-  write_group(file, "/params", params, weights);
+  write_tensors(file, "/params", params, weights);
   file.close();
 }
 
 void write_optimizer(const std::string& path, int64_t step, const std::vector<ParamInfo>& params,
                      const Tensor& m, const Tensor& v) {
   hdf5::File file = hdf5::File::create(path);
-  reserve(path, file_bytes(params, 2));
+  reserve_file(path, tensor_file_bytes(params, 2));
   file.create_group("/meta");
   file.set_attribute("/meta", "format", layout::kFormat);
   file.set_attribute("/meta", "version", layout::kVersion);
   file.set_attribute("/meta", "step", step);
-  write_group(file, "/m", params, m);
-  write_group(file, "/v", params, v);
+  write_tensors(file, "/m", params, m);
+  write_tensors(file, "/v", params, v);
   file.close();
 }
 
 std::string write_checkpoint(const std::string& dir, const CheckpointInfo& info,
                              const std::vector<ParamInfo>& params, const Tensor& weights,
-                             const Tensor& m, const Tensor& v) {
-  const int64_t texts =
-      static_cast<int64_t>(info.tokenizer_bytes.size() + info.config_toml.size()) + kBytesPerFile;
-  const int64_t optimizer = m.present() ? file_bytes(params, 2) : 0;
-  require_free_disk(dir, file_bytes(params, 1) + optimizer + texts, "a checkpoint");
+                             const Tensor& m, const Tensor& v,
+                             const std::vector<CheckpointFile>& more) {
+  int64_t others =
+      static_cast<int64_t>(info.tokenizer_bytes.size() + info.config_toml.size()) + kTextBytes;
+  const int64_t optimizer = m.present() ? tensor_file_bytes(params, 2) : 0;
+  for (const CheckpointFile& file : more) others += file.bytes;
+  require_free_disk(dir, tensor_file_bytes(params, 1) + optimizer + others, "a checkpoint");
 
   std::string target = dir + "/" + layout::step_name(info.state.step);
   TemporaryDirectory temporary(target + layout::kTemporarySuffix);
@@ -144,6 +116,10 @@ std::string write_checkpoint(const std::string& dir, const CheckpointInfo& info,
   if (m.present()) {
     write_optimizer(temporary / layout::kOptimizerFile, info.state.step, params, m, v);
     names.emplace_back(layout::kOptimizerFile);
+  }
+  for (const CheckpointFile& file : more) {
+    file.write(temporary / file.name);
+    names.push_back(file.name);
   }
   write_file_atomically(temporary / layout::kStateFile, print_train_state(info.state));
   write_file_atomically(temporary / layout::kConfigFile, info.config_toml);
@@ -156,7 +132,8 @@ std::string write_checkpoint(const std::string& dir, const CheckpointInfo& info,
 }  // namespace
 
 std::string save_checkpoint(const std::string& dir, const CheckpointInfo& info,
-                            const Tensor& weights, const Tensor& m, const Tensor& v) {
+                            const Tensor& weights, const Tensor& m, const Tensor& v,
+                            const std::vector<CheckpointFile>& more) {
   const Shape flat = {parameter_count(info.model)};
   expect(weights, DType::F32, flat, "weights");
   expect_if_present(m, DType::F32, flat, "m");
@@ -164,7 +141,7 @@ std::string save_checkpoint(const std::string& dir, const CheckpointInfo& info,
   PIVOT_CHECK(m.present() == v.present(), "both moments or none");
   try {
     fs::create_directories(dir);
-    return write_checkpoint(dir, info, list_params(info.model), weights, m, v);
+    return write_checkpoint(dir, info, list_params(info.model), weights, m, v, more);
   } catch (const BugError&) {
     throw;
   } catch (const std::exception& e) {  // ours, or the file system's

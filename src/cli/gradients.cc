@@ -132,7 +132,7 @@ Results differentiate(const Model& model, const Batch& batch, Recompute recomput
   const Tensor loss = ctx.scratch.tensor(DType::F32, {rows});
   const Tensor flat = ctx.scratch.tensor(DType::F32, {parameter_count(model.config)});
   fill_zero(flat, ctx);
-  Params grads = bind_params(model.config, flat);
+  Gradients grads{bind_params(model.config, flat), {}};
   forward_backward(model, input, targets, 1.0F / static_cast<float>(batch.valid_targets()),
                    recompute, grads, loss, nullptr, ctx);
   Results results;

@@ -25,7 +25,7 @@ struct Block {
 
   explicit Block(const BlockArgs& a)
       : c(a.model.config),
-        w(a.model.params.layer[static_cast<size_t>(a.layer)]),
+        w(a.weights),
         policy(a.model.attention[static_cast<size_t>(a.layer)]),
         model(a.model),
         input(a.input),

@@ -74,6 +74,11 @@ Params bind_params(const ModelConfig& config, const Tensor& flat) {
 }
 
 void init_params(const ModelConfig& config, const Tensor& flat, uint64_t seed, Context& ctx) {
+  init_params(list_params(config), config, flat, seed, ctx);
+}
+
+void init_params(const std::vector<ParamInfo>& params, const ModelConfig& config,
+                 const Tensor& flat, uint64_t seed, Context& ctx) {
   if (ctx.device.is_plan()) return;
   // Drawn on the CPU: the same weights on every device.
   DeviceBuffer host;
@@ -82,18 +87,24 @@ void init_params(const ModelConfig& config, const Tensor& flat, uint64_t seed, C
     host = DeviceBuffer({}, flat.bytes());
     data = static_cast<float*>(host.data());
   }
-  for (const ParamInfo& p : list_params(config)) {
+  for (const ParamInfo& p : params) {
     float* values = data + p.offset;
     const Philox random(seed, Stream::Init, name_stream(p.name));
     const double stddev = p.init == Init::Residual
                               ? config.init_std / std::sqrt(2.0 * config.layers)
                               : config.init_std;
+    const float bound = p.init == Init::Uniform
+                            ? 1.0F / std::sqrt(static_cast<float>(p.shape[p.shape.rank - 1]))
+                            : 0.0F;
     ctx.pool.for_ranges(p.shape.count(), kInitGrain, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         switch (p.init) {
           case Init::Normal:
           case Init::Residual:
             values[i] = static_cast<float>(stddev * random.normal(static_cast<uint64_t>(i)));
+            break;
+          case Init::Uniform:
+            values[i] = bound * (2 * random.uniform(static_cast<uint64_t>(i)) - 1);
             break;
           case Init::Ones:
             values[i] = 1.0F;

@@ -10,7 +10,8 @@
 
 namespace pivot {
 
-enum class Init { Normal, Residual, Ones, Zeros };  // Residual: Normal / sqrt(2 L)
+/// Residual: Normal / sqrt(2 L). Uniform: within 1 / sqrt(columns), of adapters.
+enum class Init { Normal, Residual, Ones, Zeros, Uniform };
 enum class Decay { No, Yes };
 
 struct LayerParams {
@@ -76,5 +77,8 @@ Params bind_params(const ModelConfig& config, const Tensor& flat);
 /// Fills a flat (P) F32 tensor: Normal has standard deviation init_std, values are a function of
 /// (seed, name, index) alone.
 void init_params(const ModelConfig& config, const Tensor& flat, uint64_t seed, Context& ctx);
+/// The same for any list of tensors, stored as their offsets say.
+void init_params(const std::vector<ParamInfo>& params, const ModelConfig& config,
+                 const Tensor& flat, uint64_t seed, Context& ctx);
 
 }  // namespace pivot

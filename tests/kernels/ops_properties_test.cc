@@ -148,6 +148,19 @@ TEST_CASE("matmul backward: dx may be absent") {
   CHECK(output<Ref>(c, tensors_of(with), "dw") == output<Ref>(c, tensors, "dw"));
 }
 
+TEST_CASE("matmul backward: without dw the gradient of x is the same") {
+  using Ref = ref::MatmulBackwardRef;
+  const ref::OpCase c = Ref::cases().front();
+  Buffers with = make_buffers(Ref::operands(c), case_values<Ref>(c));
+  Buffers without = make_buffers(Ref::operands(c), case_values<Ref>(c));
+  ref::TensorMap tensors = tensors_of(without);
+  const Tensor dw = tensors.at("dw");
+  const std::vector<float> before(dw.as<float>(), dw.as<float>() + dw.count());
+  tensors.erase("dw");
+  CHECK(output<Ref>(c, tensors_of(with), "dx") == output<Ref>(c, tensors, "dx"));
+  CHECK(std::vector<float>(dw.as<float>(), dw.as<float>() + dw.count()) == before);
+}
+
 TEST_CASE("swiglu backward in place gives the same bits") {
   using Ref = ref::SwigluBackwardRef;
   const ref::OpCase c{"in place", {.n = 4, .f = 77}};
@@ -174,6 +187,12 @@ TEST_CASE("cross-entropy: loss alone has the same bits, ignored rows are exact z
     CHECK(alone[static_cast<size_t>(n)] == 0.0F);
     CHECK(std::all_of(dx + n * 12, dx + (n + 1) * 12, [](float g) { return g == 0.0F; }));
   }
+
+  // A frozen w: the gradient of x has the same bits.
+  const std::vector<float> want(dx, dx + 30 * 12);
+  ref::TensorMap frozen = tensors;
+  frozen.erase("dw");
+  CHECK(output<Ref>(c, frozen, "dx") == want);
 
   // All targets ignored: nothing is added anywhere.
   Buffers idle = make_buffers(Ref::operands(c), case_values<Ref>(c));
