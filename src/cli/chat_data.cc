@@ -55,7 +55,8 @@ void prepare_chat_data(TrainOptions& o, ChatTarget target, ThreadPool& pool) {
   if (o.given.count("chat.validation") == 0) {
     target.few_held_out = ChatTarget::FewHeldOut::Warn;
   }
-  const std::string wanted = chat_fingerprint(o.chat, target), there = read_chat_fingerprint(directory);
+  const std::string wanted = chat_fingerprint(o.chat, target),
+                    there = read_chat_fingerprint(directory);
   if (wanted == there) {
     log::info("data: {} holds these conversations already", directory);
     use_data(o, directory);
@@ -63,8 +64,10 @@ void prepare_chat_data(TrainOptions& o, ChatTarget target, ThreadPool& pool) {
   }
   if (o.resume == "auto" && has_checkpoints(o.output)) {
     throw_user(
-        "{} was trained on other conversations, or with another template, context or tokenizer, than "
-        "chat.* name now: restore them to go on, resume=never to start over, or take another output",
+        "{} was trained on other conversations, or with another template, context or tokenizer, "
+        "than "
+        "chat.* name now: restore them to go on, resume=never to start over, or take another "
+        "output",
         o.output);
   }
   const ChatBuildResult result = build_chat(o.chat, target, pool);
@@ -85,8 +88,12 @@ void show_probe(const ChatProbe& probe, const std::string& output) {
   if (error) throw_error("output {}: cannot be created: {}", output, error.message());
   write_file_atomically(output + "/probe.txt", show_chat(probe.runs, Style::Plain) + "\n");
   const nlohmann::ordered_json json = {
-      {"place", probe.place},         {"tokens", probe.tokens},     {"learnt_tokens", probe.learnt},
-      {"ends_with", probe.ends_with}, {"warnings", probe.warnings}, {"runs", nlohmann::ordered_json::parse(to_json(probe.runs))}};
+      {"place", probe.place},
+      {"tokens", probe.tokens},
+      {"learnt_tokens", probe.learnt},
+      {"ends_with", probe.ends_with},
+      {"warnings", probe.warnings},
+      {"runs", nlohmann::ordered_json::parse(to_json(probe.runs))}};
   write_file_atomically(output + "/probe.json", json.dump(1) + "\n");
 }
 

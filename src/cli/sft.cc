@@ -54,16 +54,15 @@ std::map<std::string, std::string> tokenise(TrainOptions& o, const CheckpointInf
   ThreadPool pool(o.threads);
   prepare_chat_data(o, target, pool);
   if (o.chat.chat_template.empty()) return {};
-  return {{kTokenizerConfigFile,
-           config_with_template(tokenizer->config(), chat_template.source())}};
+  return {
+      {kTokenizerConfigFile, config_with_template(tokenizer->config(), chat_template.source())}};
 }
 
 TrainCallbacks sample_answers(const TrainOptions& o, const RunData& data) {
   TrainCallbacks callbacks;
   if (o.sample.every == "0") return callbacks;
-  auto prompts =
-      held_out_prompts(o.data.validation.empty() ? o.data.train : o.data.validation,
-                       *data.tokenizer, o.model.context, o.sample.tokens, kPrompts);
+  auto prompts = held_out_prompts(o.data.validation.empty() ? o.data.train : o.data.validation,
+                                  *data.tokenizer, o.model.context, o.sample.tokens, kPrompts);
   if (prompts.empty()) {
     log::warning("no samples: no conversation leaves {} tokens for an answer", o.sample.tokens);
     return callbacks;

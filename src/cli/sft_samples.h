@@ -15,9 +15,9 @@ namespace pivot {
 /// A conversation up to the last answer, the header of which is part of the prompt.
 struct HeldOutPrompt {
   std::vector<int32_t> ids;
-  std::string text;   // of the ids, special tokens visible
-  std::string wanted; // the answer that stands there
-  int32_t end = -1;   // the last token of that answer: ends a turn
+  std::string text;    // of the ids, special tokens visible
+  std::string wanted;  // the answer that stands there
+  int32_t end = -1;    // the last token of that answer: ends a turn
 };
 
 /// Up to `count` prompts of the masked shards in `sources` that leave `answer_tokens` of `context`,
