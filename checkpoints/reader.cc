@@ -4,6 +4,7 @@
 #include "checkpoints/checkpoint.h"
 #include "checkpoints/layout.h"
 #include "checkpoints/manifest.h"
+#include "checkpoints/tensor_file.h"
 #include "checkpoints/train_state.h"
 #include "src/base/check.h"
 #include "src/base/file.h"
@@ -13,65 +14,10 @@
 namespace pivot {
 namespace {
 
-void check_format(const hdf5::File& file) {
-  if (!file.exists("/meta") || !file.has_attribute("/meta", "format") ||
-      file.string_attribute("/meta", "format") != layout::kFormat) {
-    throw_user("{} is an HDF5 file, but not of a Pivot checkpoint", file.path());
-  }
-  const int64_t version = file.int64_attribute("/meta", "version");
-  if (version != layout::kVersion) {
-    throw_user("{}: version {} of the checkpoint format, this build reads version {}", file.path(),
-               version, layout::kVersion);
-  }
-}
-
-hdf5::File open_verified(const std::string& dir, const std::vector<ManifestFile>& files,
-                         const std::string& name) {
-  // The checksum comes before HDF5 sees a byte: the library is not proof against damaged files.
-  verify_file(dir, files, name);
-  hdf5::File file = hdf5::File::open(dir + "/" + name);
-  check_format(file);
-  return file;
-}
-
 std::string read_verified(const std::string& dir, const std::vector<ManifestFile>& files,
                           const std::string& name) {
   verify_file(dir, files, name);
   return read_file(dir + "/" + name);
-}
-
-void read_group(const hdf5::File& file, const std::string& group, const ModelConfig& config,
-                const Tensor& flat) {
-  const std::vector<ParamInfo> params = list_params(config);
-  std::vector<std::string> expected;
-  for (const ParamInfo& p : params) expected.push_back(p.name);
-  for (const std::string& name : file.list(group)) {
-    if (std::find(expected.begin(), expected.end(), name) == expected.end()) {
-      throw_user(
-          "{}: {}/{} is no parameter of this model: the checkpoint belongs to another "
-          "configuration",
-          file.path(), group, name);
-    }
-  }
-  float* values = flat.as<float>();
-  for (const ParamInfo& p : params) {
-    const std::string path = group + "/" + p.name;
-    if (!file.exists(path)) {
-      throw_user("{}: {} is missing: the checkpoint belongs to another configuration", file.path(),
-                 path);
-    }
-    const std::string shape = file.string_attribute(path, "shape");
-    const hdf5::Dataset dataset = file.dataset(path);
-    if (shape != to_string(p.shape) || dataset.size() != p.shape.count()) {
-      throw_user(
-          "{}: {} has shape {} ({} values), the configuration needs {}: use the "
-          "configuration the checkpoint was trained with",
-          file.path(), path, shape, dataset.size(), to_string(p.shape));
-    }
-    dataset.require_type(hdf5::Type::F32);
-    const auto count = static_cast<size_t>(p.shape.count());
-    dataset.read(0, std::span<float>(values + p.offset, count));
-  }
 }
 
 ModelConfig parse_model(const std::string& toml, const std::string& where) {
@@ -102,6 +48,9 @@ CheckpointInfo read_checkpoint_info(const std::string& path) {
     throw_user("{}/{} is not the tokenizer this model was trained with: put the original back",
                path, tokenizer);
   }
+  for (const char* name : kCompanionFiles) {
+    if (has_file(files, name)) info.companions[name] = read_verified(path, files, name);
+  }
   if (info.state.step != file.int64_attribute("/meta", "step")) {
     throw_user("{}: {} is of step {}, {} of step {}: files of two checkpoints were mixed", path,
                layout::kStateFile, info.state.step, layout::kModelFile,
@@ -120,7 +69,7 @@ void read_checkpoint_tensors(const std::string& path, const ModelConfig& config,
 
   const std::vector<ManifestFile> files = read_manifest(path);
   const hdf5::File model = open_verified(path, files, layout::kModelFile);
-  read_group(model, "/params", config, weights);
+  read_tensors(model, "/params", list_params(config), weights);
   if (!m.present()) return;
   if (!has_file(files, layout::kOptimizerFile)) {
     throw_user(
@@ -133,8 +82,8 @@ void read_checkpoint_tensors(const std::string& path, const ModelConfig& config,
     throw_user("{}: {} and {} are of different steps: files of two checkpoints were mixed", path,
                layout::kModelFile, layout::kOptimizerFile);
   }
-  read_group(optimizer, "/m", config, m);
-  read_group(optimizer, "/v", config, v);
+  read_tensors(optimizer, "/m", list_params(config), m);
+  read_tensors(optimizer, "/v", list_params(config), v);
 }
 
 }  // namespace pivot

@@ -26,7 +26,7 @@ bool is_dataset(const std::string& directory) {
   for (const auto& entry : fs::directory_iterator(directory)) {
     const std::string name = entry.path().filename().string();
     if (name != "train" && name != "validation" && name != "tokenizer.model" &&
-        name != "tokenizer.bytes") {
+        name != "tokenizer.bytes" && name != kChatFile) {
       return false;
     }
   }
@@ -59,6 +59,10 @@ DatasetDirectory::DatasetDirectory(std::string out, Existing existing) : out_(st
 DatasetDirectory::~DatasetDirectory() {
   std::error_code ignored;
   fs::remove_all(staging_, ignored);
+}
+
+void DatasetDirectory::add_file(const std::string& name, std::string_view bytes) {
+  write_file_atomically(staging_ + "/" + name, bytes);
 }
 
 void DatasetDirectory::publish(const Tokenizer& tokenizer) {

@@ -10,6 +10,9 @@
 
 namespace pivot {
 
+/// Figures and identity of a set of conversations (chat_build.h).
+inline constexpr char kChatFile[] = "chat.json";
+
 /// Files are written to `out`.partial, which takes the place of `out` when all is complete and is
 /// removed when it is not.
 class DatasetDirectory {
@@ -24,6 +27,8 @@ class DatasetDirectory {
 
   std::string train() const { return staging_ + "/train"; }
   std::string validation() const { return staging_ + "/validation"; }
+  /// Another file of the set, beside train/.
+  void add_file(const std::string& name, std::string_view bytes);
   /// Copies the tokenizer beside every part that was written and puts the set in place.
   void publish(const Tokenizer& tokenizer);
 

@@ -5,9 +5,9 @@
 #include <utility>
 
 #include "data/mixture.h"
-#include "data/packing.h"
 #include "data/shard.h"
 #include "src/base/check.h"
+#include "src/base/units.h"
 
 namespace pivot {
 namespace {
@@ -92,6 +92,14 @@ std::vector<std::shared_ptr<const Shard>> open_shards(const std::string& source,
   return shards;
 }
 
+int64_t parse_bucket(const std::string& text) {
+  try {
+    return parse_count(text);
+  } catch (const UserError& e) {
+    throw_user("data.buckets: {}", e.what());
+  }
+}
+
 }  // namespace
 
 std::string tokenizer_beside(const std::vector<std::string>& sources) {
@@ -101,10 +109,36 @@ std::string tokenizer_beside(const std::vector<std::string>& sources) {
   return directory.empty() ? "." : directory;
 }
 
-std::unique_ptr<Loader> open_loader(const std::vector<std::string>& sources, int64_t seq_len,
-                                    bool document_mask, uint64_t seed, LoaderOrder order) {
+RowLayout row_layout(const DataOptions& o) {
+  if (o.pack != "fill" && o.pack != "best") throw_user("data.pack is {}: fill or best", o.pack);
+  RowLayout layout{.seq_len = o.seq_len,
+                   .document_mask = o.document_mask,
+                   .pack = o.pack == "best" ? PackRule::Best : PackRule::Fill};
+  if (!o.buckets.empty() && layout.pack != PackRule::Best) {
+    throw_user("data.buckets are for data.pack=best; data.pack is {}", o.pack);
+  }
+  int64_t last = 0;
+  for (const std::string& text : o.buckets) {
+    layout.buckets.push_back(parse_bucket(text));
+    if (layout.buckets.back() <= last) {
+      throw_user("data.buckets: {} after {}; give ascending lengths such as 1K,4K", text, last);
+    }
+    last = layout.buckets.back();
+  }
+  return layout;
+}
+
+double padding_share(const Loader& loader) {
+  return 1 - static_cast<double>(loader.epoch_tokens()) /
+                 static_cast<double>(loader.epoch_rows() * loader.seq_len());
+}
+
+std::unique_ptr<Loader> open_loader(const std::vector<std::string>& sources,
+                                    const RowLayout& layout, uint64_t seed, LoaderOrder order) {
   if (sources.empty()) throw_user("no data: name shards in data.train");
-  if (seq_len < 2) throw_user("seq_len {}: a row needs at least 2 tokens", seq_len);
+  if (layout.seq_len < 2) {
+    throw_user("seq_len {}: a row needs at least 2 tokens", layout.seq_len);
+  }
   const bool shuffled = order == LoaderOrder::Shuffled;
   std::vector<WeightedSource> weighted;
   std::vector<std::unique_ptr<PackedSource>> packed;
@@ -113,16 +147,18 @@ std::unique_ptr<Loader> open_loader(const std::vector<std::string>& sources, int
     weighted.push_back(parse_weighted_source(text));
     packed.push_back(std::make_unique<PackedSource>(
         open_shards(weighted.back().path, &first),
-        PackedSource::Options{.seq_len = seq_len,
-                              .document_mask = document_mask,
+        PackedSource::Options{.seq_len = layout.seq_len,
+                              .document_mask = layout.document_mask,
                               .seed = seed,
                               .stream = static_cast<uint32_t>(packed.size()),
-                              .order = shuffled ? RowOrder::Shuffled : RowOrder::Sequential}));
+                              .order = shuffled ? RowOrder::Shuffled : RowOrder::Sequential,
+                              .pack = layout.pack,
+                              .buckets = layout.buckets}));
   }
   const ShardInfo info = first->info();
   return std::make_unique<ShardLoader>(
       std::move(packed), shuffled ? std::make_unique<Mixture>(weighted, seed) : nullptr, info,
-      seq_len);
+      layout.seq_len);
 }
 
 }  // namespace pivot

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "data/batch.h"
+#include "data/packing.h"
 
 namespace pivot {
 
@@ -16,6 +17,8 @@ struct DataOptions {
   std::string tokenizer;                // "" takes the one recorded beside the first shard
   int64_t seq_len = 1024;               // tokens of a packed row
   bool document_mask = true;            // false: a row is one document (GPT style)
+  std::string pack = "fill";
+  std::vector<std::string> buckets;
 
   template <class V>
   void visit(V&& v) {
@@ -24,8 +27,23 @@ struct DataOptions {
     v("tokenizer", tokenizer, "'bytes' or a tokenizer path; empty takes the one beside the shards");
     v("seq_len", seq_len, "tokens of one packed row");
     v("document_mask", document_mask, "attention stays inside a document");
+    v("pack", pack,
+      "fill: documents one behind the other, cut by the end of a row; best: the fullest row that "
+      "takes it, none cut that fits into a row");
+    v("buckets", buckets,
+      "pack=best: lengths such as 1K,4K; a row holds documents between two of them only");
   }
 };
+
+/// How documents become rows.
+struct RowLayout {
+  int64_t seq_len = 0;
+  bool document_mask = true;
+  PackRule pack = PackRule::Fill;
+  std::vector<int64_t> buckets = {};  // PackedSource::Options
+};
+/// Throws UserError naming data.pack or data.buckets.
+RowLayout row_layout(const DataOptions& options);
 
 class Loader {
  public:
@@ -55,7 +73,10 @@ std::string tokenizer_beside(const std::vector<std::string>& sources);
 /// Throws UserError on a missing or foreign shard or on shards of different tokenizers. With
 /// `weights` ignored (validation) sources follow one another in order.
 enum class LoaderOrder { Shuffled, Sequential };
-std::unique_ptr<Loader> open_loader(const std::vector<std::string>& sources, int64_t seq_len,
-                                    bool document_mask, uint64_t seed, LoaderOrder order);
+std::unique_ptr<Loader> open_loader(const std::vector<std::string>& sources,
+                                    const RowLayout& layout, uint64_t seed, LoaderOrder order);
+
+/// Share of the rows of an epoch that is padding, 0 to 1.
+double padding_share(const Loader& loader);
 
 }  // namespace pivot

@@ -1,11 +1,14 @@
 #pragma once
 /// Documents of one source laid into rows of fixed length, the same for everyone who asks.
 ///
-/// Within an epoch the documents are shuffled (Philox, Fisher-Yates) and laid one behind the other.
-/// A document that meets the end of a row goes on in the next one as a document of its own; one
-/// that must be kept whole opens the next row instead, and the rest of its row is padding. The rows
-/// of the epoch are then shuffled too, so that the parts of a long document do not follow one
-/// another.
+/// Within an epoch the documents are shuffled (Philox, Fisher-Yates). PackRule::Fill lays them one
+/// behind the other: a document that meets the end of a row goes on in the next one as a document
+/// of its own; one that must be kept whole opens the next row instead, and the rest of its row is
+/// padding. PackRule::Best cuts no document that fits into a row: windows of shuffled documents,
+/// longest first, each go to the open row with the least room that takes them; a longer document
+/// (which need not be kept whole) fills rows of its own, and what is left of it is one more
+/// document. The rows of the epoch are then shuffled too, so that the parts of a long document and
+/// documents of one length do not follow one another.
 
 #include <cstdint>
 #include <map>
@@ -20,6 +23,7 @@
 namespace pivot {
 
 enum class RowOrder { Shuffled, Sequential };
+enum class PackRule { Fill, Best };
 
 class PackedSource {
  public:
@@ -29,6 +33,10 @@ class PackedSource {
     uint64_t seed = 0;
     uint32_t stream = 0;  // number of the source, so that sources shuffle differently
     RowOrder order = RowOrder::Shuffled;
+    PackRule pack = PackRule::Fill;
+    /// Best: ascending lengths; a row holds documents of one bucket, up to buckets[0] tokens, up to
+    /// buckets[1], ... or longer than all. Empty: one bucket.
+    std::vector<int64_t> buckets = {};
   };
 
   /// Throws UserError when a document that must be kept whole is longer than a row.
@@ -42,26 +50,29 @@ class PackedSource {
   int64_t tokens() const { return tokens_; }
 
  private:
-  /// A place in the sequence of documents of an epoch.
-  struct Cursor {
-    int64_t rank = 0;    // index into Plan::documents
-    int64_t offset = 0;  // tokens of that document already laid
+  /// A document, or the part of it that begins at `offset`. It ends with the document or its row.
+  struct Part {
+    uint32_t document = 0;
+    uint32_t offset = 0;
   };
   struct Plan {
-    std::vector<int64_t> documents;  // (documents): shuffled
-    std::vector<Cursor> row_starts;  // (rows + 1), in the order of packing
-    std::vector<int64_t> rows;       // (rows): shuffled indices into row_starts
+    std::vector<Part> parts;
+    std::vector<int64_t> row_begin;  // (rows + 1): first part of each row, in order of packing
+    std::vector<int64_t> rows;       // (rows): shuffled indices into row_begin
   };
 
   std::shared_ptr<const Plan> plan(int64_t epoch) const;
   std::shared_ptr<const Plan> make_plan(int64_t epoch) const;
   std::vector<int64_t> permutation(int64_t count, int64_t epoch, uint32_t purpose) const;
-  /// Tokens of the document at `cursor` that the row takes, 0 when it must be closed before it.
-  int64_t take(const Plan& plan, const Cursor& cursor, int64_t room) const;
+  void fill_rows(const std::vector<int64_t>& documents, Plan& plan) const;
+  void fit_rows(const std::vector<int64_t>& documents, Plan& plan) const;
+  /// Rows depend on the documents' lengths, so that epochs may differ in their number.
+  bool rows_vary() const { return any_whole_ || options_.pack == PackRule::Best; }
   void append_part(int64_t document, int64_t offset, int64_t length, Batch& batch) const;
   void close_row(int64_t first_token, Batch& batch) const;
   const Shard& shard_of(int64_t document, int64_t* index) const;
   int64_t length_of(int64_t document) const;
+  bool keep_whole(int64_t document) const;
 
   std::vector<std::shared_ptr<const Shard>> shards_;
   std::vector<int64_t> first_document_;  // (shards + 1)

@@ -104,7 +104,7 @@ std::string to_json(const ShardStatistics& s) {
 
 std::string to_table(const ShardStatistics& s) {
   const double tokens = static_cast<double>(s.tokens);
-  std::string out = fmt::format(
+  const std::string out = fmt::format(
       "shards            {}\ndocuments         {}\ntokens            {}\ntext              {} "
       "({:.3f} bytes per token)\ndistinct tokens   {}\ntargets           {:.2f}% of the "
       "tokens\nunigram entropy   {:.4f} bits per token, {:.4f} bits per byte\ndocument length   {} "
@@ -113,12 +113,18 @@ std::string to_table(const ShardStatistics& s) {
       static_cast<double>(s.text_bytes) / tokens, s.distinct,
       100 * static_cast<double>(s.learnt) / tokens, s.entropy_bits_per_token,
       s.entropy_bits_per_byte, s.shortest, s.longest, s.median);
-  const int64_t most = *std::max_element(s.lengths.begin(), s.lengths.end());
-  for (size_t i = 0; i < s.lengths.size(); ++i) {
-    if (s.lengths[i] == 0) continue;
+  return out + length_histogram(s.lengths);
+}
+
+std::string length_histogram(const std::vector<int64_t>& lengths) {
+  if (lengths.empty()) return "";
+  std::string out;
+  const int64_t most = std::max<int64_t>(*std::max_element(lengths.begin(), lengths.end()), 1);
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    if (lengths[i] == 0) continue;
     out += fmt::format("  {:>9} tokens  {:>10}  {}\n",
-                       fmt::format("{}-{}", int64_t{1} << i, (int64_t{2} << i) - 1), s.lengths[i],
-                       std::string(static_cast<size_t>(1 + 39 * s.lengths[i] / most), '#'));
+                       fmt::format("{}-{}", int64_t{1} << i, (int64_t{2} << i) - 1), lengths[i],
+                       std::string(static_cast<size_t>(1 + 39 * lengths[i] / most), '#'));
   }
   return out;
 }

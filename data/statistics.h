@@ -27,6 +27,8 @@ struct ShardStatistics {
 ShardStatistics shard_statistics(const std::vector<std::string>& paths);
 std::string to_json(const ShardStatistics& statistics);
 std::string to_table(const ShardStatistics& statistics);
+/// Bars for `lengths` as above, a line each; empty ones are left out.
+std::string length_histogram(const std::vector<int64_t>& lengths);
 
 /// How tokens are told apart: with colours (documents alternate, targets bold and green) or,
 /// without, a line per document and [brackets] around targets.

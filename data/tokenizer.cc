@@ -64,7 +64,7 @@ class ByteTokenizer : public Tokenizer {
 }  // namespace
 
 std::string Tokenizer::hash() const {
-  return hash_hex(kind() + '\n' + model_bytes());
+  return tokenizer_hash(kind(), model_bytes());
 }
 
 Encoding Tokenizer::encode_spans(std::string_view text, SpecialText) const {
@@ -150,6 +150,7 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::string& spec) {
 }
 
 std::string StreamDecoder::push(int32_t id) {
+  if (control_ == ControlTokens::Skip && tokenizer_.token_bytes(id) == 0) return "";
   ids_.push_back(id);
   const std::string text = tokenizer_.decode(ids_);
   held_ += text.substr(std::min(decoded_, text.size()));

@@ -73,10 +73,15 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::string& spec);
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& kind, std::string model_bytes,
                                           std::string config = {});
 
+/// Whether control tokens ("<|im_end|>") are part of a text that is shown.
+enum class ControlTokens { Show, Skip };
+
 /// Turns a growing list of ids into text that is always valid UTF-8: holds back cut characters.
 class StreamDecoder {
  public:
-  explicit StreamDecoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+  /// Skip leaves out the tokens that stand for no text (token_bytes() is 0).
+  explicit StreamDecoder(const Tokenizer& tokenizer, ControlTokens control = ControlTokens::Show)
+      : tokenizer_(tokenizer), control_(control) {}
   /// The text that became certain with this id. Bytes that can no longer become a character come
   /// out as U+FFFD.
   std::string push(int32_t id);
@@ -85,6 +90,7 @@ class StreamDecoder {
 
  private:
   const Tokenizer& tokenizer_;
+  ControlTokens control_;
   std::vector<int32_t> ids_;  // the last id given out entirely, and those after it
   size_t decoded_ = 0;        // bytes of decode(ids_) that went to `held_`
   std::string held_;          // begins a character

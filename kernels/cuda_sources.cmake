@@ -1,7 +1,7 @@
 # CUDA sources besides the ops' NAME_cuda.cu, read by CMakeLists.txt in builds with CUDA.
 list(APPEND sources attention/cuda/tiles.cu)
 list(APPEND sources cuda/blas.cc cuda/blas_choices.cc cuda/blas_problem.cc matmul/column_sums.cu
-     matmul/matmul_cuda.cc cross_entropy/cross_entropy_cuda.cc cross_entropy/softmax_rows.cu)
+     matmul/matmul_cuda.cc lora/lora_cuda.cc cross_entropy/cross_entropy_cuda.cc cross_entropy/softmax_rows.cu)
 list(APPEND libraries nlohmann_json::nlohmann_json)
 list(APPEND sources attention/attention_cuda.cu attention/cuda/naive.cu attention/cuda/naive_backward.cu)
 list(APPEND sources attention/cuda/delta.cu attention/cuda/backward_keys.cu

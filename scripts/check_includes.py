@@ -16,7 +16,7 @@ KERNELS = CORE + ["kernels"]
 MODEL = KERNELS + ["src/model"]
 CHECKPOINTS = MODEL + ["checkpoints"]
 DATA = CORE + ["data"]
-DECODE = CHECKPOINTS + ["src/decode", "data/tokenizer.h", "data/batch.h"]
+DECODE = CHECKPOINTS + ["src/decode", "data/tokenizer.h", "data/batch.h", "data/chat"]
 EVERYTHING = ["src", "kernels", "data", "checkpoints", "train"]
 
 # module: what it may include besides itself; the longest matching prefix of a path is its module

@@ -12,6 +12,7 @@
 #include "src/base/philox.h"
 #include "src/core/cuda.h"
 #include "train/step.h"
+#include "train/trainee.h"
 
 namespace pivot {
 namespace {
@@ -128,7 +129,7 @@ AttentionRates attention_rates(const ModelConfig& c, int64_t rows, const Attenti
     copy_from_host(docs, offsets, ctx);
     fill_random(qkv, ctx, 1);
     fill_random(dout, ctx, 2);
-    const float scale = 1.0F / std::sqrt(static_cast<float>(c.head_dim));
+    const float scale = attention_scale(c);
     const AttentionForward forward{.out = out,
                                    .lse = lse,
                                    .tau = tau,
@@ -262,26 +263,18 @@ double measure_step(const TrainOptions& o, const Compute& compute, const RunPlan
                     const std::vector<AttentionPolicy>& layers, ThreadPool& pool) {
   Arena arena(compute.device, plan.memory.arena());
   Context ctx{compute.device, pool, arena};
-  Optimizer optimizer(o.model, o.optim, compute.dtype, ctx);
-  init_params(o.model, optimizer.weights(), o.seed, ctx);
-  optimizer.weights_changed(ctx);
-  const std::vector<float> frequencies =
-      rope_frequencies(o.model.head_dim, o.model.rope_theta, o.model.rope_scaling);
-  const DeviceBuffer turns(compute.device, frequencies.size() * sizeof(float));
-  const Model model{
-      .config = o.model,
-      .params = bind_params(o.model, optimizer.compute_weights()),
-      .rope_frequencies = view(static_cast<float*>(turns.data()), {o.model.head_dim / 2}),
-      .attention = layers,
-      .gradient_order = compute.order};
-  copy_from_host(model.rope_frequencies, frequencies.data(), ctx);
+  Trainee trainee(o, compute, ctx);
+  trainee.initialise(o.seed, ctx);
+  trainee.initialise_base(o.seed, ctx);
+  trainee.weights_changed(ctx);
+  trainee.model().attention = layers;
   const std::vector<Batch> micro(static_cast<size_t>(plan.rows / plan.micro_rows),
                                  random_batch(plan.micro_rows, plan.seq_len, o.model.vocab));
   std::vector<double> seconds;
   for (int64_t i = 1; i <= 4; ++i) {
     const auto start = std::chrono::steady_clock::now();
-    train_step({.model = model,
-                .optimizer = optimizer,
+    train_step({.model = trainee.model(),
+                .optimizer = trainee.optimizer(),
                 .micro_batches = micro,
                 .recompute = parse_recompute(o.recompute),
                 .lr = o.optim.lr,

@@ -29,6 +29,7 @@ struct StepMetrics {
   double lr = 0;
   double grad_norm = 0;  // before clipping
   int64_t tokens = 0;    // consumed by the run so far
+  double epoch = 0;      // passes over the training data so far
   int64_t targets = 0;   // valid targets of this step
   double seconds = 0;    // of this step
   double tokens_per_second = 0;

@@ -18,9 +18,9 @@ struct Segments {
 };
 
 // Neighbours of equal decay are one segment.
-Segments decay_segments(const ModelConfig& config, double weight_decay) {
+Segments decay_segments(const std::vector<ParamInfo>& params, double weight_decay) {
   Segments s;
-  for (const ParamInfo& p : list_params(config)) {
+  for (const ParamInfo& p : params) {
     const float decay = p.decay == Decay::Yes ? static_cast<float>(weight_decay) : 0.0F;
     const int64_t end = p.offset + p.shape.count();
     if (!s.decay.empty() && s.decay.back() == decay) {
@@ -35,10 +35,10 @@ Segments decay_segments(const ModelConfig& config, double weight_decay) {
 
 }  // namespace
 
-Optimizer::Optimizer(const ModelConfig& config, const OptimOptions& options, DType compute,
-                     Context& ctx)
+Optimizer::Optimizer(const std::vector<ParamInfo>& params, const OptimOptions& options,
+                     DType compute, Context& ctx)
     : options_(options) {
-  const int64_t count = parameter_count(config);
+  const int64_t count = params.back().offset + params.back().shape.count();
   const auto take = [&](size_t slot, DType dtype, Shape shape) {
     Tensor t{nullptr, dtype, shape};
     memory_[slot] = DeviceBuffer(ctx.device, t.bytes());
@@ -51,7 +51,7 @@ Optimizer::Optimizer(const ModelConfig& config, const OptimOptions& options, DTy
   v_ = take(3, DType::F32, {count});
   if (compute != DType::F32) compute_ = take(4, compute, {count});
 
-  const Segments s = decay_segments(config, options.weight_decay);
+  const Segments s = decay_segments(params, options.weight_decay);
   const auto n = static_cast<int64_t>(s.end.size());
   // The I64 ones first: all are aligned then.
   const std::pair<Tensor*, Tensor> small[] = {{&segment_end_, {nullptr, DType::I64, {n}}},

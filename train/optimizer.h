@@ -1,6 +1,6 @@
 #pragma once
-/// AdamW over flat buffers: master weights, gradients and both moments, F32, in the order of
-/// list_params(); and, where the model computes in BF16, the weights rounded to it.
+/// AdamW over flat buffers: master weights, gradients and both moments, F32, in the order of a list
+/// of parameters; and, where the model computes in BF16, the weights rounded to it.
 
 #include <limits>
 
@@ -28,7 +28,11 @@ struct UpdateResult {
 class Optimizer {
  public:
   /// Everything is zero; see init_params() and read_checkpoint_tensors().
-  Optimizer(const ModelConfig& config, const OptimOptions& options, DType compute, Context& ctx);
+  Optimizer(const std::vector<ParamInfo>& params, const OptimOptions& options, DType compute,
+            Context& ctx);
+  /// Of a whole model.
+  Optimizer(const ModelConfig& config, const OptimOptions& options, DType compute, Context& ctx)
+      : Optimizer(list_params(config), options, compute, ctx) {}
 
   const Tensor& weights() const { return weights_; }  // (P) F32
   const Tensor& grads() const { return grads_; }      // (P) F32

@@ -1,11 +1,14 @@
 #pragma once
 /// Everything a training run is told: the config file of `pivot train` and `pivot plan`.
 
+#include <set>
 #include <string>
+#include <vector>
 
 #include "data/loader.h"
 #include "src/base/options.h"
 #include "src/model/config.h"
+#include "src/model/lora.h"
 
 namespace pivot {
 
@@ -66,11 +69,14 @@ struct BatchOptions {
 struct CheckpointOptions {
   std::string every = "10%";
   int keep = 2;
+  bool keep_best = false;
   template <class V>
   void visit(V&& v) {
     v("every", every,
       "save every so many steps (500), share of the run (10%) or time (10m); 0 is off");
     v("keep", keep, "newest checkpoints kept; 0 keeps all");
+    v("keep_best", keep_best,
+      "also keep the weights with the lowest held-out loss, in OUTPUT/best");
   }
 };
 
@@ -101,7 +107,9 @@ struct TrainOptions {
   std::string device = "auto";
   std::string dtype = "auto";
   uint64_t seed = 1;
+  std::string init;
   int64_t steps = 1000;
+  double epochs = 0;
   Duration time{0};
   int threads = 0;
   std::string recompute = "none";
@@ -112,6 +120,7 @@ struct TrainOptions {
   std::string on_nan = "skip";
   double spike_sigma = 6;
   ModelConfig model;
+  LoraConfig lora;
   DataOptions data;
   AttentionOptions attention;
   BatchOptions batch;
@@ -121,6 +130,9 @@ struct TrainOptions {
   ValidationOptions validation;
   SampleDuringOptions sample;
 
+  /// Keys that were set from outside, as opposed to defaults (option_fields below); not an option.
+  std::set<std::string> given;
+
   template <class V>
   void visit(V&& v) {
     v("output", output, "run directory: metrics, checkpoints, report");
@@ -128,7 +140,12 @@ struct TrainOptions {
     v("dtype", dtype,
       "of weights and activations: auto (bf16 on a GPU, f32 on the CPU), f32, bf16");
     v("seed", seed, "seed of initial weights and data order");
+    v("init", init,
+      "model to start from: a checkpoint, a run, a Hugging Face directory or a .gguf file; gives "
+      "model.*; empty starts from random weights");
     v("steps", steps, "optimiser steps of the run");
+    v("epochs", epochs,
+      "length of the run in passes over the training data instead of steps (1.5); 0 is off");
     v("time", time, "stop (and finish the schedule) after this time; 0s is off");
     v("threads", threads, "CPU threads; 0 takes all processors");
     v("recompute", recompute, "activations saved: none, selective or full recomputation");
@@ -145,6 +162,7 @@ struct TrainOptions {
     v("spike_sigma", spike_sigma,
       "skip steps whose loss is so many sigma above its average; 0 is off");
     v.group("model", model);
+    v.group("lora", lora);
     v.group("data", data);
     v.group("attention", attention);
     v.group("batch", batch);
@@ -155,5 +173,19 @@ struct TrainOptions {
     v.group("sample", sample);
   }
 };
+
+/// The fields of `options`; setting one also notes its key in options.given.
+inline std::vector<OptionField> option_fields(TrainOptions& options) {
+  std::vector<OptionField> fields;
+  OptionCollector collector(fields, "");
+  options.visit(collector);
+  for (OptionField& field : fields) {
+    field.parse = [&options, key = field.key, parse = field.parse](std::string_view text) {
+      parse(text);
+      options.given.insert(key);
+    };
+  }
+  return fields;
+}
 
 }  // namespace pivot

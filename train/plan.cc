@@ -7,6 +7,7 @@
 #include "src/model/activations.h"
 #include "train/compute.h"
 #include "train/step.h"
+#include "train/trainee.h"
 
 namespace pivot {
 namespace {
@@ -20,26 +21,18 @@ struct Rehearsal {
   Arena arena{compute.device, 0};
   CostLedger ledger;
   Context ctx{compute.device, pool, arena, &ledger};
-  Optimizer optimizer;
-  Model model;
+  Trainee trainee;
 
   Rehearsal(const TrainOptions& o, ThreadPool& threads)
-      : pool(threads),
-        compute(planned_compute(o)),
-        optimizer(o.model, o.optim, compute.dtype, ctx) {
-    model.config = o.model;
-    model.params = bind_params(o.model, optimizer.compute_weights());
-    model.gradient_order = compute.order;
-    model.rope_frequencies = view<float>(nullptr, {o.model.head_dim / 2});
-  }
+      : pool(threads), compute(planned_compute(o)), trainee(o, compute, ctx) {}
 
   CostLedger step(const std::vector<AttentionPolicy>& attention, const Batch& batch, size_t count,
                   Recompute recompute, bool diagnose) {
-    model.attention = attention;
+    trainee.model().attention = attention;
     ledger = {};
     const std::vector<Batch> micro(count, batch);
-    train_step({.model = model,
-                .optimizer = optimizer,
+    train_step({.model = trainee.model(),
+                .optimizer = trainee.optimizer(),
                 .micro_batches = micro,
                 .recompute = recompute,
                 .lr = 0,
@@ -50,9 +43,9 @@ struct Rehearsal {
   }
 
   CostLedger validation(const std::vector<AttentionPolicy>& attention, const Batch& batch) {
-    model.attention = attention;
+    trainee.model().attention = attention;
     ledger = {};
-    loss_sum(model, batch, ctx);
+    loss_sum(trainee.model(), batch, ctx);
     return ledger;
   }
 };
@@ -110,9 +103,12 @@ size_t arena_peak(const TrainOptions& o, const AttentionSchedule& schedule, Rehe
 
 MemoryPlan memory_of(const TrainOptions& o, Rehearsal& run, const AttentionSchedule& schedule) {
   MemoryPlan m;
-  m.parameters = run.optimizer.weight_bytes();
-  m.gradients = run.optimizer.grad_bytes();
-  m.moments = run.optimizer.moment_bytes();
+  m.parameters = run.trainee.weight_bytes();
+  m.gradients = run.trainee.optimizer().grad_bytes();
+  m.moments = run.trainee.optimizer().moment_bytes();
+  if (o.lora.on() && !parse_extent(o.sample.every, "sample.every").off()) {
+    m.merged = static_cast<size_t>(parameter_count(o.model)) * dtype_bytes(run.compute.dtype);
+  }
   m.libraries = library_bytes(run.compute);
   const size_t peak = arena_peak(o, schedule, run);
   m.activations = std::min(peak, saved_activations(o, run.compute, o.batch.micro * o.data.seq_len));
@@ -140,6 +136,7 @@ RunPlan plan_run(const TrainOptions& o, ThreadPool& pool) {
   plan.steps = o.steps;
 
   Rehearsal run(o, pool);
+  plan.trained = run.trainee.optimizer().weights().count();
   const RunLimits limits = run_limits(o);
   const AttentionSchedule schedule(o.attention, o.model.layers, o.data.seq_len, limits);
   plan.memory = memory_of(o, run, schedule);
@@ -161,10 +158,15 @@ RunPlan plan_run(const TrainOptions& o, ThreadPool& pool) {
     plan.validation = combine({}, batches, run.validation(schedule.stages().back().layers, batch));
     plan.validations = times_due(o.validation.every, "validation.every", limits) + 1;
   }
-  plan.checkpoint_bytes = run.optimizer.weights().bytes() + plan.memory.moments + kMetadataBytes;
+  const size_t weights = static_cast<size_t>(plan.parameters) * dtype_bytes(DType::F32);
+  const size_t trained = run.trainee.optimizer().weights().bytes();
+  plan.checkpoint_bytes =
+      weights + (o.lora.on() ? trained : 0) + plan.memory.moments + kMetadataBytes;
   const double saves = std::max(1.0, times_due(o.checkpoint.every, "checkpoint.every", limits));
   const double kept = o.checkpoint.keep > 0 ? std::min<double>(o.checkpoint.keep, saves) : saves;
   plan.disk_bytes = static_cast<size_t>(static_cast<double>(plan.checkpoint_bytes) * (kept + 1));
+  // The best one and the next: weights without moments.
+  if (o.checkpoint.keep_best && plan.validations > 0) plan.disk_bytes += 2 * weights;
   return plan;
 }
 

@@ -18,8 +18,9 @@ struct MemoryPlan {
   size_t activations = 0;  // saved from forward for backward
   size_t workspace = 0;    // the rest of the arena at its peak: batch, temporaries, statistics
   size_t libraries = 0;    // on a GPU: CUDA context, library workspaces (train/compute.h)
+  size_t merged = 0;       // adapters with samples: the merged weights, while one is written
   size_t arena() const { return activations + workspace; }
-  size_t total() const { return parameters + gradients + moments + arena() + libraries; }
+  size_t total() const { return parameters + gradients + moments + arena() + libraries + merged; }
 };
 
 /// One stage of the attention schedule; costs are of one optimiser step.
@@ -32,6 +33,7 @@ struct StagePlan {
 
 struct RunPlan {
   int64_t parameters = 0;
+  int64_t trained = 0;  // of them, or in adapters
   int64_t seq_len = 0;
   int64_t rows = 0;        // of an optimiser step
   int64_t micro_rows = 0;  // of a micro-batch

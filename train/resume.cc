@@ -15,27 +15,31 @@ namespace fs = std::filesystem;
 
 // The one list of keys that a resumed run may set anew. steps and time are here so that a run can
 // be made longer; the schedules follow the new length from then on.
-constexpr std::array kFreeKeys = {"output",
-                                  "device",
-                                  "steps",
-                                  "time",
-                                  "threads",
-                                  "recompute",
-                                  "gemm_choices",
-                                  "resume",
-                                  "diagnostics_every",
-                                  "on_nan",
-                                  "spike_sigma",
-                                  "batch.micro",
-                                  "checkpoint.every",
-                                  "checkpoint.keep",
-                                  "validation.every",
-                                  "validation.tokens",
-                                  "data.validation",
-                                  "data.tokenizer",  // the shards' own hash is what counts
-                                  "sample.every",
-                                  "sample.prompt",
-                                  "sample.tokens"};
+constexpr std::array kFreeKeys = {
+    "output",
+    "device",
+    "init",  // its weights are in the checkpoint; adapters know theirs
+    "steps",
+    "epochs",
+    "time",
+    "threads",
+    "recompute",
+    "gemm_choices",
+    "resume",
+    "diagnostics_every",
+    "on_nan",
+    "spike_sigma",
+    "batch.micro",
+    "checkpoint.every",
+    "checkpoint.keep",
+    "checkpoint.keep_best",
+    "validation.every",
+    "validation.tokens",
+    "data.validation",
+    "data.tokenizer",  // the shards' own hash is what counts
+    "sample.every",
+    "sample.prompt",
+    "sample.tokens"};
 
 void move_aside(const std::string& output) {
   for (int i = 1;; ++i) {
@@ -56,6 +60,7 @@ bool holds_a_run(const std::string& output) {
 // TOML opens every table once: fields of one table stand together, tables in the order of their
 // first field.
 std::string print_config(TrainOptions options) {
+  if (options.epochs > 0) options.steps = 0;  // what decides, not what follows from it
   std::vector<OptionField> grouped;
   std::vector<std::string> tables;
   const std::vector<OptionField> fields = option_fields(options);

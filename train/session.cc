@@ -4,12 +4,14 @@
 #include <filesystem>
 
 #include "build_info.h"
+#include "checkpoints/adapters.h"
 #include "kernels/attention/cuda/paths.h"
 #include "kernels/cuda/blas.h"
 #include "src/base/check.h"
 #include "src/base/log.h"
 #include "src/base/units.h"
 #include "train/host_copy.h"
+#include "train/init_model.h"
 #include "train/resume.h"
 #include "train/setup.h"
 #include "train/trainer.h"
@@ -44,24 +46,65 @@ double attention_share(const std::vector<Batch>& batches, int64_t seq_len) {
 
 }  // namespace
 
+void Trainer::load_weights() {
+  const bool read = resumed_.empty() || trainee_.has_adapters();
+  if (inputs_.init != nullptr && read) {
+    log::info("reading {}: {}", options_.init, inputs_.init->describe());
+    base_fingerprint_ = trainee_.read_weights(*inputs_.init, ctx_);
+  }
+  if (inputs_.init != nullptr) companions_ = inputs_.init->info().companions;
+  if (!resumed_.empty()) {
+    restore(resumed_);
+  } else if (inputs_.init == nullptr || trainee_.has_adapters()) {
+    trainee_.initialise(options_.seed, ctx_);
+  }
+  trainee_.weights_changed(ctx_);
+}
+
 void Trainer::restore(const std::string& checkpoint) {
   const CheckpointInfo info = read_checkpoint_info(checkpoint);
   if (info.tokenizer_hash != inputs_.tokenizer_hash) {
     throw_user("{} was trained with tokenizer {}, the data has {}: take the data it was trained on",
                checkpoint, info.tokenizer_hash, inputs_.tokenizer_hash);
   }
-  const HostCopy weights(optimizer_.weights(), ctx_), m(optimizer_.m(), ctx_),
-      v(optimizer_.v(), ctx_);
-  read_checkpoint_tensors(checkpoint, options_.model, weights.tensor(), m.tensor(), v.tensor());
-  weights.put(ctx_);
-  m.put(ctx_);
-  v.put(ctx_);
+  companions_ = info.companions;
+  if (trainee_.has_adapters()) {
+    restore_adapters(checkpoint);
+  } else {
+    const Optimizer& o = trainee_.optimizer();
+    const HostCopy weights(o.weights(), ctx_), m(o.m(), ctx_), v(o.v(), ctx_);
+    read_checkpoint_tensors(checkpoint, options_.model, weights.tensor(), m.tensor(), v.tensor());
+    for (const HostCopy* copy : {&weights, &m, &v}) copy->put(ctx_);
+  }
   state_ = info.state;
   elapsed_before_ = state_.elapsed_seconds;
   updates_ = static_cast<int64_t>(state_.values["updates"]);
   stage_ = std::min(static_cast<size_t>(state_.values["attention_stage"]),
                     schedule_.stages().size() - 1);
+  rows_without_targets_ = static_cast<int64_t>(state_.values["rows_without_targets"]);
+  if (state_.values.count("best_validation") > 0) {
+    best_validation_ = state_.values["best_validation"];
+    best_step_ = static_cast<int64_t>(state_.values["best_step"]);
+  }
   guard_.restore(state_.values);
+}
+
+void Trainer::restore_adapters(const std::string& checkpoint) {
+  const AdapterInfo info = read_adapter_info(checkpoint);
+  if (info.base_fingerprint != base_fingerprint_) {
+    throw_user(
+        "init = {} is not the model {} was trained on: that was {} with other weights; give its "
+        "place now",
+        options_.init, checkpoint, info.base);
+  }
+  if (lora_targets(info.lora) != lora_targets(options_.lora) ||
+      info.lora.rank != options_.lora.rank) {
+    throw_user("{}: its adapters are not those its config.toml tells of", checkpoint);
+  }
+  const Optimizer& o = trainee_.optimizer();
+  const HostCopy weights(o.weights(), ctx_), m(o.m(), ctx_), v(o.v(), ctx_);
+  read_adapter_tensors(checkpoint, options_.model, {weights.tensor(), m.tensor(), v.tensor()});
+  for (const HostCopy* copy : {&weights, &m, &v}) copy->put(ctx_);
 }
 
 void Trainer::begin() {
@@ -78,13 +121,19 @@ void Trainer::begin() {
             dtype_name(compute_.dtype), pool_.size(), options_.seed);
   log::info("model: {} parameters, {} layers x {}, vocabulary {}, context {}",
             format_si(static_cast<double>(plan_.parameters)), c.layers, c.dim, c.vocab, c.context);
+  if (!options_.init.empty()) log::info("starting from {}", options_.init);
+  if (trainee_.has_adapters()) {
+    log::info("adapters: rank {}, alpha {}, on {}: {} parameters are trained, the rest is frozen",
+              options_.lora.rank, options_.lora.effective_alpha(),
+              print_option(options_.lora.targets), format_si(static_cast<double>(plan_.trained)));
+  }
   log::info("attention: {}; {}", schedule_.describe(), attention_kernels());
-  const double epoch = static_cast<double>(inputs_.train.epoch_tokens());
+  const double epoch_size = static_cast<double>(inputs_.train.epoch_tokens());
   const double total = static_cast<double>(plan_.tokens_per_step() * options_.steps);
   log::info("data: {} tokens a step ({} rows of {}, {} at a time){}", plan_.tokens_per_step(),
             plan_.rows, plan_.seq_len, plan_.micro_rows,
             options_.steps > 0 ? fmt::format(", {} steps, {} tokens, {:.2f} epochs", options_.steps,
-                                             format_si(total), total / epoch)
+                                             format_si(total), total / epoch_size)
                                : "");
   const MemoryPlan& m = plan_.memory;
   log::info(
@@ -94,11 +143,17 @@ void Trainer::begin() {
       bytes_text(m.activations), bytes_text(m.workspace), bytes_text(m.total()),
       options_.recompute);
   int64_t decayed = 0;
-  for (const ParamInfo& p : list_params(c)) decayed += p.decay == Decay::Yes ? p.shape.count() : 0;
+  for (const ParamInfo& p : trainee_.trained())
+    decayed += p.decay == Decay::Yes ? p.shape.count() : 0;
   log::info("optimiser: AdamW, lr {} ({}), weight decay {} on {} parameters, clipping at norm {}",
             options_.optim.lr, options_.schedule.type, options_.optim.weight_decay,
             format_si(static_cast<double>(decayed)), options_.optim.grad_clip);
   for (const std::string& line : advice(options_)) log::warning("{}", line);
+  if (inputs_.init != nullptr) {
+    for (const std::string& line : advice(options_, inputs_.init->info())) {
+      log::warning("{}", line);
+    }
+  }
   if (!resumed_.empty()) log::info("resuming after step {} from {}", state_.step, resumed_);
 }
 
@@ -132,15 +187,18 @@ RunMetrics Trainer::facts() const {
                    {"attention_path", attention_kernels()},
                    {"recompute", options_.recompute},
                    {"tokenizer_hash", inputs_.tokenizer_hash},
+                   {"init", options_.init},
                    {"resumed_from", resumed_}},
           .numbers = {{"seed", d(options_.seed)},
                       {"threads", d(pool_.size())},
                       {"parameters", d(plan_.parameters)},
+                      {"trained_parameters", d(plan_.trained)},
                       {"vocab", d(options_.model.vocab)},
                       {"seq_len", d(plan_.seq_len)},
                       {"tokens_per_step", tokens},
                       {"micro_rows", d(plan_.micro_rows)},
                       {"steps", d(options_.steps)},
+                      {"epochs", options_.epochs},
                       {"time_limit", options_.time.seconds},
                       {"epoch_tokens", d(inputs_.train.epoch_tokens())},
                       {"peak_flops", inputs_.peak_flops},
@@ -151,7 +209,8 @@ RunMetrics Trainer::facts() const {
                      {"moments", d(m.moments)},
                      {"activations", d(m.activations)},
                      {"workspace", d(m.workspace)},
-                     {"libraries", d(m.libraries)}}};
+                     {"libraries", d(m.libraries)},
+                     {"merged", d(m.merged)}}};
 }
 
 StepMetrics Trainer::measure(const StepOutput& out, const std::vector<Batch>& batches, double lr,
@@ -163,6 +222,7 @@ StepMetrics Trainer::measure(const StepOutput& out, const std::vector<Batch>& ba
                 .lr = lr,
                 .grad_norm = out.grad_norm,
                 .tokens = state_.consumed_tokens,
+                .epoch = epoch(),
                 .targets = out.targets,
                 .seconds = seconds,
                 .tokens_per_second = static_cast<double>(plan_.tokens_per_step()) / seconds,
@@ -217,27 +277,61 @@ std::string Trainer::save() {
   state_.elapsed_seconds = elapsed();
   state_.values = {{"updates", static_cast<double>(updates_)},
                    {"micro_rows", static_cast<double>(plan_.micro_rows)},
-                   {"attention_stage", static_cast<double>(stage_)}};
+                   {"attention_stage", static_cast<double>(stage_)},
+                   {"rows_without_targets", static_cast<double>(rows_without_targets_)}};
+  if (best_validation_) {
+    state_.values["best_validation"] = *best_validation_;
+    state_.values["best_step"] = static_cast<double>(best_step_);
+  }
   guard_.save(state_.values);
-  const HostCopy weights(optimizer_.weights(), ctx_), m(optimizer_.m(), ctx_),
-      v(optimizer_.v(), ctx_);
-  weights.get(ctx_);
-  m.get(ctx_);
-  v.get(ctx_);
-  last_save_ = save_checkpoint(dir_->checkpoints(),
-                               {.model = options_.model,
-                                .attention = schedule_.stages()[stage_].spec,
-                                .tokenizer_kind = inputs_.tokenizer_kind,
-                                .tokenizer_bytes = inputs_.tokenizer_bytes,
-                                .tokenizer_hash = inputs_.tokenizer_hash,
-                                .config_toml = print_config(options_),
-                                .pivot_version = fmt::format("{} ({})", kVersion, kGitHash),
-                                .state = state_,
-                                .companions = {}},
-                               weights.tensor(), m.tensor(), v.tensor());
+  last_save_ = save_weights(dir_->checkpoints(), Moments::Save);
   prune_checkpoints(dir_->checkpoints(), options_.checkpoint.keep);
   dir_->metrics().checkpoint(state_.step, last_save_, clock_seconds() - start);
   return last_save_;
+}
+
+CheckpointInfo Trainer::checkpoint_info() const {
+  return {.model = options_.model,
+          .attention = schedule_.stages()[stage_].spec,
+          .tokenizer_kind = inputs_.tokenizer_kind,
+          .tokenizer_bytes = inputs_.tokenizer_bytes,
+          .tokenizer_hash = inputs_.tokenizer_hash,
+          .config_toml = print_config(options_),
+          .pivot_version = fmt::format("{} ({})", kVersion, kGitHash),
+          .state = state_,
+          .companions = companions_};
+}
+
+std::string Trainer::save_weights(const std::string& dir, Moments moments) {
+  const Optimizer& o = trainee_.optimizer();
+  const HostCopy weights(o.weights(), ctx_);
+  weights.get(ctx_);
+  std::optional<HostCopy> m, v;
+  AdapterTensors tensors{weights.tensor(), {}, {}};
+  if (moments == Moments::Save) {
+    m.emplace(o.m(), ctx_).get(ctx_);
+    v.emplace(o.v(), ctx_).get(ctx_);
+    tensors = {weights.tensor(), m->tensor(), v->tensor()};
+  }
+  if (!trainee_.has_adapters()) {
+    return save_checkpoint(dir, checkpoint_info(), tensors.weights, tensors.m, tensors.v);
+  }
+  const AdapterInfo adapters{options_.lora, options_.init, base_fingerprint_};
+  const MergedWeights merged(trainee_.model(), ctx_);
+  return save_checkpoint(dir, checkpoint_info(), merged.tensor(), {}, {},
+                         {adapter_file(options_.model, adapters, tensors, state_.step)});
+}
+
+void Trainer::save_best() {
+  const std::string dir = dir_->path() + "/best";
+  const std::string path = save_weights(dir, Moments::Leave);
+  prune_checkpoints(dir, 1);
+  log::info("step {}: lowest held-out loss so far, kept in {}", state_.step, path);
+}
+
+double Trainer::epoch() const {
+  return static_cast<double>(state_.consumed_sequences) /
+         static_cast<double>(std::max<int64_t>(1, inputs_.train.epoch_rows()));
 }
 
 void Trainer::give_up() {
@@ -270,6 +364,13 @@ TrainResult Trainer::end(bool interrupted_now) {
   } else {
     log::info("done: {} steps in {}, saved in {}", result.step, format_duration(elapsed()),
               result.checkpoint);
+  }
+  if (best_validation_) {
+    log::info("lowest held-out loss: {:.4f} after step {}", *best_validation_, best_step_);
+  }
+  if (rows_without_targets_ > 0) {
+    log::warning("{} of {} rows had no token to learn", rows_without_targets_,
+                 state_.consumed_sequences);
   }
   return result;
 }

@@ -1,5 +1,6 @@
 #include "train/setup.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/attention/policy.h"
@@ -34,6 +35,27 @@ void check_batch(const TrainOptions& o) {
   if (o.batch.micro > 0 && rows % o.batch.micro != 0) {
     throw_user("batch.micro {} does not divide the {} rows of a step (batch.tokens / data.seq_len)",
                o.batch.micro, rows);
+  }
+}
+
+// Exactly one of steps and epochs decides; time may end a run before either.
+void check_length(const TrainOptions& o) {
+  require(o.steps >= 0, "steps", o.steps, "must not be negative");
+  require(o.epochs >= 0 && std::isfinite(o.epochs), "epochs", o.epochs, "must not be negative");
+  if (o.epochs > 0 && o.steps > 0 && o.given.count("steps") > 0) {
+    throw_user(
+        "steps={} and epochs={} both say how long to train: give one of them (steps=0 or epochs=0)",
+        o.steps, o.epochs);
+  }
+  require(o.steps > 0 || o.epochs > 0 || o.time.seconds > 0, "steps", o.steps,
+          "give a number of steps, epochs, or a time with steps=0");
+}
+
+void check_lora(const TrainOptions& o) {
+  validate(o.lora);
+  if (o.lora.on() && o.init.empty()) {
+    throw_user("lora.rank={} needs init: adapters are trained on a model that is there",
+               o.lora.rank);
   }
 }
 
@@ -78,9 +100,8 @@ void validate(const TrainOptions& o) {
   validate(model);
   parse_recompute(o.recompute);
   require(!o.output.empty(), "output", "empty", "name the run directory (runs/NAME)");
-  require(o.steps >= 0, "steps", o.steps, "must not be negative");
-  require(o.steps > 0 || o.time.seconds > 0, "steps", o.steps,
-          "give a number of steps, or a time with steps=0");
+  check_length(o);
+  check_lora(o);
   require(o.threads >= 0, "threads", o.threads, "0 takes all processors");
   require(o.on_nan == "skip" || o.on_nan == "stop", "on_nan", o.on_nan, "skip or stop");
   require(o.spike_sigma >= 0, "spike_sigma", o.spike_sigma, "must not be negative; 0 is off");
@@ -88,6 +109,7 @@ void validate(const TrainOptions& o) {
   check_attention(o);
   check_optimizer(o.optim);
   check_cadences(o);
+  if (o.epochs > 0) return;  // the data will tell how long the run is
   const RunLimits limits = run_limits(o);
   LearningRate(o.schedule, o.optim.lr, limits);
   AttentionSchedule(o.attention, o.model.layers, o.data.seq_len, limits);
@@ -120,6 +142,12 @@ void fit_to_data(TrainOptions& o, const Loader& train, const Loader* validation)
   if (o.model.vocab < train.vocab()) {
     throw_user("model.vocab {} is smaller than the {} tokens of the shards' tokenizer",
                o.model.vocab, train.vocab());
+  }
+  if (o.epochs > 0) {
+    const double rows = o.epochs * static_cast<double>(train.epoch_rows());
+    const double step_rows = static_cast<double>(o.batch.tokens / o.data.seq_len);
+    o.steps = std::max<int64_t>(1, static_cast<int64_t>(std::ceil(rows / step_rows - 1e-9)));
+    o.given.erase("steps");
   }
   PIVOT_CHECK(train.seq_len() == o.data.seq_len, "loader rows are {}, not {}", train.seq_len(),
               o.data.seq_len);

@@ -29,6 +29,7 @@ std::string format_status(const Status& status) {
   const StepMetrics& m = status.step;
   std::string line = fmt::format("step {}", m.step);
   if (status.steps > 0) line += fmt::format("/{}", status.steps);
+  if (status.epochs > 0) line += fmt::format(" | epoch {:.2f}/{:g}", m.epoch, status.epochs);
   line += fmt::format(" | loss {:.3f} | norm {:.2f} | lr {} | {} | {} tok/s | {:.0f}% mfu", m.loss,
                       m.grad_norm, format_lr(m.lr), format_ms(m.seconds),
                       format_si(m.tokens_per_second), 100 * m.mfu);

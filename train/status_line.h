@@ -15,10 +15,11 @@ struct Status {
   int64_t steps = 0;                // of the run; 0: only time ends it
   std::optional<double> kept_mass;  // latest
   double eta = 0;                   // seconds left
+  double epochs = 0;                // of the run, where they decide its length
 };
 
-/// step 120/1000 | loss 3.912 | norm 0.61 | lr 3.0e-4 | 412 ms | 12.3k tok/s | 48% mfu | mass 0.93
-/// | mem 1.2 GiB | eta 2m11s
+/// step 120/1000 | epoch 0.36/3 | loss 3.912 | norm 0.61 | lr 3.0e-4 | 412 ms | 12.3k tok/s | 48%
+/// mfu | mass 0.93 | mem 1.2 GiB | eta 2m11s
 std::string format_status(const Status& status);
 
 /// On a terminal one line that is redrawn, else a plain log line every kPlainSeconds.

@@ -74,6 +74,13 @@ double mean_of_row(double sum, const Batch& batch, size_t row) {
   return valid > 0 ? sum / static_cast<double>(valid) : 0;
 }
 
+Gradients bind_gradients(const StepInput& step) {
+  const Model& model = step.model;
+  const Tensor& flat = step.optimizer.grads();
+  if (!model.lora.on()) return {bind_params(model.config, flat), {}};
+  return {{}, bind_adapters(model.config, model.lora.config, flat)};
+}
+
 // Everything that decides what a step launches.
 std::string graph_key(const StepInput& step, std::span<const DeviceBatch> batches) {
   std::string key =
@@ -113,7 +120,7 @@ StepOutput train_step(const StepInput& step, Context& ctx) {
 
   std::optional<DiagnosticsSum> diagnostics;
   if (step.diagnose) diagnostics.emplace(step.model);
-  Params grads = bind_params(step.model.config, step.optimizer.grads());
+  Gradients grads = bind_gradients(step);
   const auto run = [&] {
     step.optimizer.zero_grads(ctx);
     int64_t first = 0;

@@ -10,6 +10,7 @@
 #include "src/base/log.h"
 #include "src/base/units.h"
 #include "train/calibrate.h"
+#include "train/init_model.h"
 #include "train/resume.h"
 #include "train/setup.h"
 
@@ -29,6 +30,10 @@ double kept_value(const TrainState& state, const char* key) {
 // A micro-batch size decides rounding, so a resumed run keeps the one that was chosen for it.
 TrainOptions complete(TrainOptions o, const TrainInputs& inputs, ThreadPool& pool,
                       std::string& checkpoint) {
+  if (inputs.init != nullptr) {
+    adopt_model(o, inputs.init->info());
+    require_tokenizer_of(inputs.init->info(), inputs.tokenizer_hash, o.init);
+  }
   validate(o);
   fit_to_data(o, inputs.train, inputs.validation);
   checkpoint = resume_from(o);
@@ -78,29 +83,14 @@ Trainer::Trainer(TrainOptions options, TrainInputs inputs, TrainCallbacks callba
       plan_(checked_plan(options_, compute_, pool_)),
       arena_(compute_.device, plan_.memory.arena()),
       ctx_{compute_.device, pool_, arena_},
-      optimizer_(options_.model, options_.optim, compute_.dtype, ctx_),
+      trainee_(options_, compute_, ctx_),
       rate_(options_.schedule, options_.optim.lr, limits_),
       schedule_(options_.attention, options_.model.layers, options_.data.seq_len, limits_),
       guard_({options_.on_nan == "stop", options_.spike_sigma}) {
   if (!callbacks_.stop) callbacks_.stop = interrupted;
   load_gemm_choices();
   if (inputs_.peak_flops <= 0) inputs_.peak_flops = measure_matmul_flops(compute_, pool_);
-  const std::vector<float> frequencies = rope_frequencies(
-      options_.model.head_dim, options_.model.rope_theta, options_.model.rope_scaling);
-  frequencies_ = DeviceBuffer(ctx_.device, frequencies.size() * sizeof(float));
-  const auto count = static_cast<int64_t>(frequencies.size());
-  model_ = {.config = options_.model,
-            .params = bind_params(options_.model, optimizer_.compute_weights()),
-            .rope_frequencies = view(static_cast<float*>(frequencies_.data()), {count}),
-            .attention = schedule_.stages().front().layers,
-            .gradient_order = compute_.order};
-  copy_from_host(model_.rope_frequencies, frequencies.data(), ctx_);
-  if (resumed_.empty()) {
-    init_params(options_.model, optimizer_.weights(), options_.seed, ctx_);
-  } else {
-    restore(resumed_);
-  }
-  optimizer_.weights_changed(ctx_);
+  load_weights();
 }
 
 TrainResult Trainer::run() {
@@ -126,8 +116,8 @@ StepMetrics Trainer::step() {
   const int64_t every = options_.diagnostics_every;
   const double lr = rate_.at(at);
   const StepOutput out =
-      train_step({.model = model_,
-                  .optimizer = optimizer_,
+      train_step({.model = trainee_.model(),
+                  .optimizer = trainee_.optimizer(),
                   .micro_batches = batches,
                   .recompute = parse_recompute(options_.recompute),
                   .lr = lr,
@@ -141,6 +131,7 @@ StepMetrics Trainer::step() {
   state_.step = number;
   state_.consumed_sequences += plan_.rows;
   state_.consumed_tokens += plan_.tokens_per_step();
+  count_rows_without_targets(batches);
   if (out.diagnostics) {
     kept_mass_ = out.diagnostics->kept_mass;
     dir_->diagnostics(number, *out.diagnostics, elapsed());
@@ -157,9 +148,26 @@ std::vector<Batch> Trainer::next_batches() const {
   return batches;
 }
 
+// Rows no token of which is learnt (a dialogue cut before its first answer) cost time and teach
+// nothing.
+void Trainer::count_rows_without_targets(const std::vector<Batch>& batches) {
+  int64_t count = 0;
+  for (const Batch& batch : batches) {
+    const auto length = static_cast<std::ptrdiff_t>(plan_.seq_len);
+    for (auto row = batch.targets.begin(); row != batch.targets.end(); row += length) {
+      count += std::all_of(row, row + length, [](int32_t t) { return t == kNoTarget; }) ? 1 : 0;
+    }
+  }
+  if (count > 0 && rows_without_targets_ == 0) {
+    log::warning("step {}: {} of {} rows have no token to learn; the end of the run counts them",
+                 state_.step, count, plan_.rows);
+  }
+  rows_without_targets_ += count;
+}
+
 bool Trainer::use_attention(const Position& at) {
   const size_t stage = schedule_.stage_at(at);
-  model_.attention = schedule_.stages()[stage].layers;
+  trainee_.model().attention = schedule_.stages()[stage].layers;
   if (stage == stage_) return false;
   log::info("attention from step {}: {}", state_.step + 1, schedule_.stages()[stage].spec);
   guard_.restart_history();
@@ -169,15 +177,16 @@ bool Trainer::use_attention(const Position& at) {
 
 void Trainer::after_step(const StepMetrics& m, bool stopping) {
   dir_->step(m);
-  status_.show({m, options_.steps, kept_mass_, seconds_left()});
+  status_.show({m, options_.steps, kept_mass_, seconds_left(), options_.epochs});
   const Position now = position();
   const bool last = now.progress >= 1;
   const auto is_due = [&](const std::string& every, const char* key) {
     return !stopping && (last || due(parse_extent(every, key), checked_, now));
   };
   if (inputs_.validation != nullptr && !parse_extent(options_.validation.every, "").off() &&
-      is_due(options_.validation.every, "validation.every")) {
-    validate_model();
+      is_due(options_.validation.every, "validation.every") && validate_model() &&
+      options_.checkpoint.keep_best) {
+    save_best();
   }
   if (callbacks_.sample && !parse_extent(options_.sample.every, "").off() &&
       is_due(options_.sample.every, "sample.every")) {
@@ -187,7 +196,7 @@ void Trainer::after_step(const StepMetrics& m, bool stopping) {
   checked_ = now;
 }
 
-void Trainer::validate_model() {
+bool Trainer::validate_model() {
   const Loader& loader = *inputs_.validation;
   const int64_t wanted =
       (options_.validation.tokens + options_.data.seq_len - 1) / options_.data.seq_len;
@@ -198,7 +207,7 @@ void Trainer::validate_model() {
   for (int64_t row = 0; row < rows; row += plan_.micro_rows) {
     const Batch batch = loader.batch(row, std::min(plan_.micro_rows, rows - row));
     const int64_t valid = batch.valid_targets();
-    sum += loss_sum(model_, batch, ctx_);
+    sum += loss_sum(trainee_.model(), batch, ctx_);
     targets += valid;
     bytes += static_cast<double>(batch.bytes);
     bytes_known = bytes_known && (batch.bytes > 0 || valid == 0);
@@ -215,10 +224,17 @@ void Trainer::validate_model() {
   log::info("step {}: held-out loss {:.4f}{} ({} tokens, {})", m.step, m.loss,
             m.bits_per_byte ? fmt::format(", {:.4f} bits/byte", *m.bits_per_byte) : "", m.tokens,
             m.attention);
+  if (best_validation_ && m.loss >= *best_validation_) return false;
+  best_validation_ = m.loss;
+  best_step_ = m.step;
+  return true;
 }
 
 void Trainer::write_sample() {
-  const std::string text = callbacks_.sample(model_, pool_);
+  const Model& model = trainee_.model();
+  const std::string text = trainee_.has_adapters()
+                               ? callbacks_.sample(MergedModel(model, ctx_).model(), pool_)
+                               : callbacks_.sample(model, pool_);
   dir_->sample(state_.step, schedule_.stages()[stage_].spec, options_.sample.prompt, text);
 }
 

@@ -10,12 +10,12 @@
 #include "data/loader.h"
 #include "train/compute.h"
 #include "train/guard.h"
-#include "train/optimizer.h"
 #include "train/plan.h"
 #include "train/run_dir.h"
 #include "train/schedule.h"
 #include "train/status_line.h"
 #include "train/step.h"
+#include "train/trainee.h"
 
 namespace pivot {
 
@@ -25,6 +25,9 @@ struct TrainInputs {
   std::string tokenizer_kind;   // "bytes" | "sentencepiece"
   std::string tokenizer_bytes;  // copied into checkpoints
   std::string tokenizer_hash;
+  /// What options.init names: weights of step 0, companions; with adapters the base, in every
+  /// session. Needed only while the trainer is made.
+  const ModelSource* init = nullptr;
   double peak_flops = 0;  // what MFU is a share of; 0 measures matmul
 };
 
@@ -54,19 +57,30 @@ class Trainer {
 
   const TrainOptions& options() const { return options_; }
   const RunPlan& plan() const { return plan_; }
-  const Tensor& weights() const { return optimizer_.weights(); }
+  /// What is trained, (P) F32: all weights, or the adapters.
+  const Tensor& weights() const { return trainee_.optimizer().weights(); }
   int64_t steps_done() const { return state_.step; }
   /// Bytes of the arena that were in use at most.
   size_t arena_peak() const { return arena_.peak(); }
 
  private:
+  /// Weights of step 0, or of the checkpoint to go on from.
+  void load_weights();
   void restore(const std::string& checkpoint);
+  void restore_adapters(const std::string& checkpoint);
   void begin();
   StepMetrics step();
   void after_step(const StepMetrics& m, bool stopping);
-  void validate_model();
+  /// True if the held-out loss is the lowest so far.
+  bool validate_model();
   void write_sample();
   std::string save();
+  /// The weights alone, for use: OUTPUT/best.
+  void save_best();
+  CheckpointInfo checkpoint_info() const;
+  /// Where weights are written to: DIR/step_XXXXXXXX.
+  enum class Moments { Save, Leave };
+  std::string save_weights(const std::string& dir, Moments moments);
   /// The kernels of matrix products: the run's own earlier choices, else the shared file's.
   void load_gemm_choices();
   void save_gemm_choices() const;
@@ -76,6 +90,9 @@ class Trainer {
   std::vector<Batch> next_batches() const;
   /// True if it is another one than in the step before.
   bool use_attention(const Position& at);
+  void count_rows_without_targets(const std::vector<Batch>& batches);
+  /// Passes over the training data so far.
+  double epoch() const;
   void record_skip(const StepOutput& out, const std::string& reason);
   StepMetrics measure(const StepOutput& out, const std::vector<Batch>& batches, double lr,
                       double seconds) const;
@@ -96,9 +113,7 @@ class Trainer {
   RunPlan plan_;
   Arena arena_;
   Context ctx_;
-  Optimizer optimizer_;
-  DeviceBuffer frequencies_;
-  Model model_;
+  Trainee trainee_;
   LearningRate rate_;
   AttentionSchedule schedule_;
   StepGuard guard_;
@@ -109,6 +124,11 @@ class Trainer {
   TrainState state_;     // values and elapsed_seconds are filled when it is saved
   int64_t updates_ = 0;  // steps that were applied
   size_t stage_ = 0;     // of the attention schedule, in the last step
+  std::map<std::string, std::string> companions_;  // of checkpoints
+  std::string base_fingerprint_;                   // with adapters
+  std::optional<double> best_validation_;
+  int64_t best_step_ = 0;
+  int64_t rows_without_targets_ = 0;  // seen so far, over all sessions
   std::string last_save_;
   std::string last_skip_;
   Position begun_, checked_;  // at the session's begin; when cadences were last looked at

@@ -54,6 +54,8 @@ class ConversationReader {
   /// keys, preference data (chosen/rejected).
   bool next(Conversation& conversation);
   const ReaderCounts& counts() const;
+  /// What the input stands for, in the order of reading.
+  const std::vector<std::string>& files() const;
   /// Share of the input's bytes that has been read, 0 to 1.
   double progress() const;
 

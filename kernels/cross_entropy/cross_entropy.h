@@ -14,7 +14,7 @@ inline constexpr int32_t kIgnoreTarget = -1;
 struct LinearCrossEntropy {
   Tensor loss;       // out (N) F32, nats
   Tensor dx;         // out (N, C) or absent: no gradients are computed
-  Tensor dw;         // in-out (V, C) F32, accumulated; present exactly when dx is
+  Tensor dw;         // in-out (V, C) F32, accumulated; absent without dx, or where w is frozen
   Tensor x;          // in (N, C)
   Tensor w;          // in (V, C)
   Tensor targets;    // in (N) I32, in [0, V) or kIgnoreTarget. Others: BugError on the CPU, NaN

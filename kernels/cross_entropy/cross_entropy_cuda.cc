@@ -22,7 +22,7 @@ void project(const Tensor& logits, const Tensor& x, const Tensor& w, Context& ct
              ctx);
 }
 
-/// dx = dz w, dw += dz^T x, with dz (rows, stride).
+/// dx = dz w, dw += dz^T x unless absent, with dz (rows, stride).
 void project_back(const LinearCrossEntropy& a, const Tensor& dz, const Tensor& x, const Tensor& dx,
                   Context& ctx) {
   const int64_t vocab = a.w.dim(0);
@@ -37,6 +37,7 @@ void project_back(const LinearCrossEntropy& a, const Tensor& dz, const Tensor& x
               .d = dx.data,
               .d_stride = width},
              ctx);
+  if (!a.dw.present()) return;
   cuda::gemm({.m = vocab,
               .n = width,
               .k = dz.dim(0),

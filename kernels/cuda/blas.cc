@@ -56,10 +56,9 @@ struct Blas::State {
                                                 &g.bias, sizeof(g.bias)),
                  "take a bias");
     }
-    const float one = 1;
     const float beta = g.c == nullptr ? 0 : 1;
     const void* c = g.c == nullptr ? g.d : g.c;
-    return cublasLtMatmul(handle, &p.operation, &one, g.b.data, &p.b, g.a.data, &p.a, &beta, c,
+    return cublasLtMatmul(handle, &p.operation, &g.alpha, g.b.data, &p.b, g.a.data, &p.a, &beta, c,
                           &p.d, g.d, &p.d, &algorithm.code, workspace, kBlasWorkspace,
                           static_cast<cudaStream_t>(stream(device)));
   }

@@ -39,8 +39,8 @@ struct BlasOperand {
   int64_t stride;  // between stored rows, in elements
 };
 
-/// d (m, n) = op(a) op(b) + c + bias, row-major: op(a) is (m, k), op(b) is (k, n). Products are
-/// added in fp32; F32 inputs are not rounded to TF32.
+/// d (m, n) = alpha op(a) op(b) + c + bias, row-major: op(a) is (m, k), op(b) is (k, n). Products
+/// are added in fp32; F32 inputs are not rounded to TF32.
 struct BlasGemm {
   int64_t m, n, k;
   DType inputs;   // of a and b: F32 or BF16
@@ -50,6 +50,7 @@ struct BlasGemm {
   int64_t d_stride;
   const void* c = nullptr;     // (m, n) with d's stride, or null; may be d
   const void* bias = nullptr;  // (n) or null: added to every row
+  float alpha = 1;
 };
 
 /// cuBLASLt on one device: cuda::state<Blas>(index). The first use must be outside of a graph's

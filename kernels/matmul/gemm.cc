@@ -57,7 +57,7 @@ void gemm_serial(const Gemm& g) {
   if (g.m == 0 || g.n == 0) return;
   use_one_blas_thread();
   cblas_sgemm(CblasRowMajor, transpose(g.a_layout), transpose(g.b_layout), to_int(g.m), to_int(g.n),
-              to_int(g.k), 1.0F, g.a, to_int(g.a_stride), g.b, to_int(g.b_stride), g.beta, g.c,
+              to_int(g.k), g.alpha, g.a, to_int(g.a_stride), g.b, to_int(g.b_stride), g.beta, g.c,
               to_int(g.c_stride));
 }
 

@@ -12,8 +12,8 @@ namespace pivot {
 
 enum class Layout { Plain, Transposed };
 
-/// c (M, N) = op(a) op(b) + beta c, row-major. op(a) is (M, K): stored (M, K) if Plain, (K, M) if
-/// Transposed; op(b) is (K, N) likewise. Strides are between stored rows, in elements.
+/// c (M, N) = alpha op(a) op(b) + beta c, row-major. op(a) is (M, K): stored (M, K) if Plain, (K,
+/// M) if Transposed; op(b) is (K, N) likewise. Strides are between stored rows, in elements.
 struct Gemm {
   int64_t m, n, k;
   const float* a;
@@ -25,6 +25,7 @@ struct Gemm {
   float* c;
   int64_t c_stride;
   float beta;  // 0: c is overwritten without being read
+  float alpha = 1.0F;
 };
 
 /// A rectangle of c.

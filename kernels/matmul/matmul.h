@@ -20,10 +20,10 @@ void matmul_forward_cuda(const MatmulForward& a, Context& ctx);
 inline constexpr Op<MatmulForward> matmul_forward{"matmul_forward", &matmul_forward_cpu,
                                                   PIVOT_CUDA_TWIN(matmul_forward_cuda)};
 
-/// dx = dy w,   dw += dy^T x,   dbias += sum_n dy
+/// dx = dy w,   dw += dy^T x,   dbias += sum_n dy; what is absent is not computed (frozen weights).
 struct MatmulBackward {
   Tensor dx;     // out (N, I) or absent
-  Tensor dw;     // in-out (O, I) F32, accumulated
+  Tensor dw;     // in-out (O, I) F32 or absent, accumulated
   Tensor dbias;  // in-out (O) F32 or absent, accumulated
   Tensor dy;     // in (N, O)
   Tensor x;      // in (N, I)

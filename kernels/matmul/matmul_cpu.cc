@@ -113,7 +113,7 @@ void check(const MatmulBackward& a) {
   expect_real(a.x, "x");
   expect(a.w, a.x.dtype, {outputs, inputs}, "w");
   expect(a.dy, a.x.dtype, {rows, outputs}, "dy");
-  expect(a.dw, DType::F32, {outputs, inputs}, "dw");
+  expect_if_present(a.dw, DType::F32, {outputs, inputs}, "dw");
   expect_if_present(a.dx, a.x.dtype, {rows, inputs}, "dx");
   expect_if_present(a.dbias, DType::F32, {outputs}, "dbias");
 }
@@ -121,9 +121,10 @@ void check(const MatmulBackward& a) {
 Cost cost(const MatmulBackward& a) {
   const auto products = static_cast<double>(a.x.count()) * static_cast<double>(a.w.dim(0));
   const bool dx = a.dx.present();
-  return {(dx ? 4 : 2) * products,
-          static_cast<double>((dx ? 2 : 1) * a.dy.bytes() + a.x.bytes() + 2 * a.dw.bytes() +
-                              a.dx.bytes() + (dx ? a.w.bytes() : 0))};
+  const bool dw = a.dw.present();
+  const size_t for_dx = dx ? a.dy.bytes() + a.w.bytes() + a.dx.bytes() : 0;
+  const size_t for_dw = dw ? a.dy.bytes() + a.x.bytes() + 2 * a.dw.bytes() : 0;
+  return {((dx ? 2 : 0) + (dw ? 2 : 0)) * products, static_cast<double>(for_dx + for_dw)};
 }
 
 size_t cuda_scratch_bytes(const MatmulBackward& a) {
@@ -150,19 +151,21 @@ void matmul_backward_cpu(const MatmulBackward& a, Context& ctx) {
           .beta = 0.0F},
          ctx.pool);
   }
-  gemm({.m = outputs,
-        .n = inputs,
-        .k = rows,
-        .a = dy,
-        .a_stride = outputs,
-        .a_layout = Layout::Transposed,
-        .b = a.x.as<float>(),
-        .b_stride = inputs,
-        .b_layout = Layout::Plain,
-        .c = a.dw.as<float>(),
-        .c_stride = inputs,
-        .beta = 1.0F},
-       ctx.pool);
+  if (a.dw.present()) {
+    gemm({.m = outputs,
+          .n = inputs,
+          .k = rows,
+          .a = dy,
+          .a_stride = outputs,
+          .a_layout = Layout::Transposed,
+          .b = a.x.as<float>(),
+          .b_stride = inputs,
+          .b_layout = Layout::Plain,
+          .c = a.dw.as<float>(),
+          .c_stride = inputs,
+          .beta = 1.0F},
+         ctx.pool);
+  }
   if (a.dbias.present()) add_column_sums(a.dbias, a.dy, ctx.pool);
 }
 

@@ -112,7 +112,7 @@ struct MatmulBackwardRef {
   }
   static void call(const OpCase&, const TensorMap& t, Context& ctx) {
     matmul_backward({.dx = find(t, "dx"),
-                     .dw = t.at("dw"),
+                     .dw = find(t, "dw"),
                      .dbias = find(t, "dbias"),
                      .dy = t.at("dy"),
                      .x = t.at("x"),

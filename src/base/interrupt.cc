@@ -9,15 +9,15 @@ namespace pivot {
 namespace {
 
 // A signal handler has no other way to reach the program than a global of this type.
-volatile std::sig_atomic_t g_signals = 0;
+volatile std::sig_atomic_t g_signal = 0;  // the first one's number
 
 void on_signal(int signal) {
-  if (g_signals != 0) {
+  if (g_signal != 0) {
     static constexpr char kText[] = "\nstopped at once; the last complete checkpoint is intact\n";
     (void)!write(STDERR_FILENO, kText, sizeof(kText) - 1);
     _exit(128 + signal);
   }
-  g_signals = 1;
+  g_signal = signal;
 }
 
 }  // namespace
@@ -31,11 +31,15 @@ void catch_interrupts() {
 }
 
 bool interrupted() {
-  return g_signals != 0;
+  return g_signal != 0;
+}
+
+bool terminated() {
+  return g_signal == SIGTERM;
 }
 
 void clear_interrupt() {
-  g_signals = 0;
+  g_signal = 0;
 }
 
 }  // namespace pivot

@@ -7,7 +7,9 @@ namespace pivot {
 void catch_interrupts();
 /// True once a signal has arrived.
 bool interrupted();
-/// For tests: as if no signal had arrived.
+/// True if it was SIGTERM: the program is to end, not only what it is doing.
+bool terminated();
+/// As if no signal had arrived: an interactive command stops an answer and goes on.
 void clear_interrupt();
 
 }  // namespace pivot

@@ -17,7 +17,9 @@ struct Terminal {
   std::string status;
   std::shared_ptr<spdlog::logger> logger;
 
-  Terminal() : logger(spdlog::stderr_color_mt("pivot")) {
+  Terminal()
+      : logger(spdlog::stderr_color_mt(
+            "pivot", use_color() ? spdlog::color_mode::always : spdlog::color_mode::never)) {
     logger->set_pattern("%^%H:%M:%S %L%$ %v");
     logger->set_level(spdlog::level::info);
   }

@@ -177,7 +177,8 @@ int run_show(const std::vector<std::string>& args) {
       load_tokenizer(options.tokenizer.empty() ? tokenizer_beside({path}) : options.tokenizer);
   require_tokenizer(shard, *tokenizer);
   if (options.row >= 0) {
-    const auto loader = open_loader({path}, options.seq_len, true, 0, LoaderOrder::Sequential);
+    const auto loader =
+        open_loader({path}, {.seq_len = options.seq_len}, 0, LoaderOrder::Sequential);
     fmt::print("{}", show_batch(*tokenizer, loader->batch(options.row, 1), style_of_stdout()));
     return 0;
   }

@@ -33,6 +33,7 @@ constexpr Command kCommands[] = {
     {"sample", "continue a prompt", &run_sample},
     {"chat", "talk to a model", &run_chat},
     {"logits", "write the logits of a text to a file", &run_logits},
+    {"gradients", "write loss and gradients of a batch to a file", &run_gradients},
     {"data", "build, show, count, verify and generate token shards", &run_data},
     {"tokenizer", "train a tokenizer, encode, decode", &run_tokenizer},
     {"info", "what a checkpoint, run, shard or safetensors file is", &run_info},

@@ -39,8 +39,8 @@ struct PlanOptions {
 void look_at_data(TrainOptions& o, PlanReport& report) {
   if (!o.data.train.empty()) {
     try {
-      const auto loader = open_loader(o.data.train, o.data.seq_len, o.data.document_mask, o.seed,
-                                      LoaderOrder::Shuffled);
+      const auto loader =
+          open_loader(o.data.train, row_layout(o.data), o.seed, LoaderOrder::Shuffled);
       report.epoch_tokens = loader->epoch_tokens();
       fit_to_data(o, *loader, nullptr);
       report.vocabulary = "from the shards";

@@ -28,7 +28,7 @@ std::string memory_table(const PlanReport& r) {
   const std::pair<const char*, size_t> lines[] = {
       {"parameters", m.parameters},   {"gradients", m.gradients}, {"moments", m.moments},
       {"activations", m.activations}, {"workspace", m.workspace}, {"libraries", m.libraries},
-      {"total", m.total()},           {"may be used", r.budget}};
+      {"merged", m.merged},           {"total", m.total()},       {"may be used", r.budget}};
   std::string out = "memory\n";
   for (const auto& [name, bytes] : lines) {
     if (bytes == 0) continue;
@@ -101,6 +101,10 @@ std::string plan_text(const TrainOptions& o, const PlanReport& r) {
       fmt::format("model: {} parameters ({} layers x {}, vocabulary {} {})\n",
                   format_si(static_cast<double>(p.parameters)), o.model.layers, o.model.dim,
                   o.model.vocab, r.vocabulary.empty() ? "" : "(" + r.vocabulary + ")");
+  if (o.lora.on()) {
+    out += fmt::format("trained: {} parameters in adapters of rank {}, the rest is frozen\n",
+                       format_si(static_cast<double>(p.trained)), o.lora.rank);
+  }
   out += fmt::format("step: {} tokens, {} rows of {}, micro-batches of {}, recompute={}\n",
                      p.tokens_per_step(), p.rows, p.seq_len, p.micro_rows, o.recompute);
   if (r.epoch_tokens > 0 && o.steps > 0) {
@@ -139,6 +143,7 @@ std::string plan_json(const TrainOptions& o, const PlanReport& r) {
   Json json = {
       {"fits", r.fits()},
       {"parameters", p.parameters},
+      {"trained_parameters", p.trained},
       {"vocab", o.model.vocab},
       {"vocab_source", r.vocabulary},
       {"seq_len", p.seq_len},
@@ -152,6 +157,7 @@ std::string plan_json(const TrainOptions& o, const PlanReport& r) {
         {"activations", p.memory.activations},
         {"workspace", p.memory.workspace},
         {"libraries", p.memory.libraries},
+        {"merged", p.memory.merged},
         {"total", p.memory.total()},
         {"budget", r.budget}}},
       {"flops_per_token", flops},

@@ -83,7 +83,7 @@ int run_union(const std::vector<std::string>& args) {
   const Device device = parse_device(options.device);
   const LoadedModel model(options.model, "", parse_placement(options.device, "auto"), pool);
   const int64_t length = options.length > 0 ? options.length : model.model().config.context;
-  const auto loader = open_loader({options.data}, length, true, 0, LoaderOrder::Sequential);
+  const auto loader = open_loader({options.data}, {.seq_len = length}, 0, LoaderOrder::Sequential);
   if (loader->tokenizer_hash() != model.info().tokenizer_hash) {
     throw_user("{} was made with another tokenizer than {}", options.data, model.path());
   }

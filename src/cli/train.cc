@@ -78,12 +78,11 @@ int run_train(const std::vector<std::string>& args) {
   validate(options);
   catch_interrupts();
   const DataOptions& data = options.data;
-  const auto train = open_loader(data.train, data.seq_len, data.document_mask, options.seed,
-                                 LoaderOrder::Shuffled);
-  const auto validation = data.validation.empty()
-                              ? nullptr
-                              : open_loader(data.validation, data.seq_len, data.document_mask,
-                                            options.seed, LoaderOrder::Sequential);
+  const auto train = open_loader(data.train, row_layout(data), options.seed, LoaderOrder::Shuffled);
+  const auto validation =
+      data.validation.empty()
+          ? nullptr
+          : open_loader(data.validation, row_layout(data), options.seed, LoaderOrder::Sequential);
   const auto tokenizer = open_tokenizer(data, *train);
   TrainCallbacks callbacks;
   if (options.sample.every != "0") {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 #include <optional>
+#include <span>
 
 #include "kernels/kv_store/kv_store.h"
 #include "kernels/matmul/matmul.h"
@@ -60,8 +61,9 @@ struct Engine::State {
   KvCache cache;
   std::vector<std::vector<float>> logits;  // by sequence id
   StepRunner runner;
-  std::optional<Arena> prompt_arena;  // as large as the longest prompt so far needed
-  std::vector<double> mass_sum;       // per layer, over rows and heads of all steps
+  std::optional<StepRunner> prompt_runner;  // of extend(), from its first call on
+  std::optional<Arena> prompt_arena;        // as large as the longest prompt so far needed
+  std::vector<double> mass_sum;             // per layer, over rows and heads of all steps
   int64_t mass_rows = 0;
 
   State(const Model& model, EngineOptions options, Device on, ThreadPool& threads)
@@ -130,7 +132,7 @@ struct Engine::State {
   }
 
   // The cache's bookkeeping, which may copy a shared page, outside of a step.
-  void extend(int id, int64_t count) {
+  void make_room(int id, int64_t count) {
     Arena none(device, 0);
     Context ctx{device, pool, none, nullptr};
     cache.extend(id, count, ctx);
@@ -160,11 +162,31 @@ struct Engine::State {
   }
 
   // At most kStepRows sequences, extended by their new token already.
-  void step_rows(const int* ids, const int32_t* tokens, int64_t rows) {
-    runner.run(ids, tokens, rows);
-    for (int64_t i = 0; i < rows; ++i) runner.copy_logits(i, logits_row(ids[i]));
+  void step_rows(std::span<const StepRow> rows) {
+    runner.run(rows);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      runner.copy_logits(static_cast<int64_t>(i), logits_row(rows[i].id));
+    }
     runner.add_kept_mass(mass_sum);
-    mass_rows += rows;
+    mass_rows += static_cast<int64_t>(rows.size());
+  }
+
+  // The tokens of one sequence, room for which has been made.
+  void extend_rows(int id, const std::vector<int32_t>& tokens) {
+    if (!prompt_runner) {
+      prompt_runner.emplace(prefill_model, cache, kStepRows, max_context, KeptMass::Ignore, device,
+                            pool);
+    }
+    const auto count = static_cast<int64_t>(tokens.size());
+    const int64_t before = cache.length(id) - count;
+    std::vector<StepRow> rows;
+    for (int64_t i = 0; i < count; ++i) {
+      rows.push_back({id, tokens[static_cast<size_t>(i)], before + i + 1});
+      if (i + 1 < count && rows.size() < static_cast<size_t>(kStepRows)) continue;
+      prompt_runner->run(rows);
+      if (i + 1 < count) rows.clear();
+    }
+    prompt_runner->copy_logits(static_cast<int64_t>(rows.size()) - 1, logits_row(id));
   }
 };
 
@@ -177,7 +199,7 @@ int Engine::prefill(const std::vector<int32_t>& prompt) {
   state_->check_prompt(prompt);
   const int id = state_->cache.create();
   try {
-    state_->extend(id, static_cast<int64_t>(prompt.size()));
+    state_->make_room(id, static_cast<int64_t>(prompt.size()));
     state_->run_prompt(id, prompt);
   } catch (...) {
     state_->cache.release(id);
@@ -217,11 +239,40 @@ void Engine::step(const std::vector<int>& ids, const std::vector<int32_t>& token
       throw_user("sequence {} is full: the decoder holds {} tokens", ids[i], s.max_context);
     }
   }
-  for (const int id : ids) s.extend(id, 1);
-  for (size_t begin = 0; begin < ids.size(); begin += kStepRows) {
-    const size_t rows = std::min(ids.size() - begin, static_cast<size_t>(kStepRows));
-    s.step_rows(ids.data() + begin, tokens.data() + begin, static_cast<int64_t>(rows));
+  std::vector<StepRow> rows;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    s.make_room(ids[i], 1);
+    rows.push_back({ids[i], tokens[i], s.cache.length(ids[i])});
   }
+  for (size_t begin = 0; begin < rows.size(); begin += kStepRows) {
+    const size_t count = std::min(rows.size() - begin, static_cast<size_t>(kStepRows));
+    s.step_rows(std::span(rows).subspan(begin, count));
+  }
+}
+
+void Engine::extend(int id, const std::vector<int32_t>& tokens) {
+  State& s = *state_;
+  if (tokens.empty()) throw_user("nothing to extend the sequence by");
+  s.check_tokens(tokens);
+  const int64_t before = s.cache.length(id);
+  const auto count = static_cast<int64_t>(tokens.size());
+  if (before + count > s.max_context) {
+    throw_user("the text has {} tokens, the decoder holds {}: shorten it or raise the context",
+               before + count, s.max_context);
+  }
+  s.make_room(id, count);
+  try {
+    s.extend_rows(id, tokens);
+  } catch (...) {
+    truncate(id, before);
+    throw;
+  }
+}
+
+void Engine::truncate(int id, int64_t length) {
+  if (length == state_->cache.length(id)) return;
+  state_->cache.truncate(id, length);
+  state_->logits[static_cast<size_t>(id)].clear();
 }
 
 int Engine::fork(int id) {
@@ -236,11 +287,17 @@ void Engine::release(int id) {
 
 const float* Engine::logits(int id) const {
   state_->cache.length(id);  // throws unless the sequence is alive
-  return state_->logits[static_cast<size_t>(id)].data();
+  const std::vector<float>& row = state_->logits[static_cast<size_t>(id)];
+  PIVOT_CHECK(!row.empty(), "sequence {} was truncated: it has no logits", id);
+  return row.data();
 }
 
 int64_t Engine::length(int id) const {
   return state_->cache.length(id);
+}
+
+bool Engine::same_attention() const {
+  return to_string(state_->prefill_model.attention) == to_string(state_->step_model.attention);
 }
 
 int64_t Engine::max_context() const {
@@ -262,6 +319,11 @@ std::vector<double> Engine::kept_mass() const {
     mass[layer] = state_->mass_sum[layer] / static_cast<double>(state_->mass_rows);
   }
   return mass;
+}
+
+void Engine::restart_kept_mass() {
+  std::fill(state_->mass_sum.begin(), state_->mass_sum.end(), 0.0);
+  state_->mass_rows = 0;
 }
 
 }  // namespace pivot

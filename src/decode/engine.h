@@ -40,12 +40,22 @@ class Engine {
   /// Appends one token to each of the sequences, all different; afterwards logits(id) are of that
   /// token. Throws UserError, before anything has changed, when one is full.
   void step(const std::vector<int>& ids, const std::vector<int32_t>& tokens);
+  /// Appends tokens to a sequence with the prefill policies; afterwards logits(id) are of the last
+  /// one. They go through the model like steps, kStepRows rows at once: the bits are those of one
+  /// step() a token with these policies, however the tokens are split over calls and whatever
+  /// truncate() took away before. prefill() adds in another order: it gives the same up to the
+  /// rounding of fp32 sums. Throws as step() and prefill() do, before anything has changed.
+  void extend(int id, const std::vector<int32_t>& tokens);
+  /// Forgets the tokens from `length` on. Until the sequence grows again it has no logits.
+  void truncate(int id, int64_t length);
   /// Copy of a sequence (n samples from one prompt); shares cache pages until one of them grows.
   int fork(int id);
   void release(int id);
 
   const float* logits(int id) const;  // (V)
   int64_t length(int id) const;
+  /// Whether prompts and steps have the same attention in every layer.
+  bool same_attention() const;
   int64_t max_context() const;
   int64_t vocab() const;
   /// Bytes held by the KV caches.
@@ -53,6 +63,8 @@ class Engine {
   /// Mean share of the softmax on the kept keys over the decoding steps so far, per layer: 1 when
   /// dense and before the first step. Needs measure_kept_mass.
   std::vector<double> kept_mass() const;
+  /// Begins the mean anew.
+  void restart_kept_mass();
 
  private:
   struct State;

@@ -1,5 +1,6 @@
 #include "src/decode/generate.h"
 
+#include <algorithm>
 #include <chrono>
 #include <span>
 
@@ -20,7 +21,10 @@ double seconds_since(Clock::time_point start) {
 struct Sample {
   Sample(int index, const Tokenizer& tokenizer, const GenerateOptions& options,
          const std::vector<int32_t>& prompt)
-      : number(index), decoder(tokenizer), matcher(options.stop), context(prompt) {}
+      : number(index),
+        decoder(tokenizer, options.control),
+        matcher(options.stop),
+        context(prompt) {}
 
   bool running() const { return result.finish == Finish::Running; }
 
@@ -59,11 +63,51 @@ class Loop {
         tokenizer_(tokenizer),
         options_(options),
         on_text_(on_text),
-        sequences_(engine) {}
+        sequences_(engine) {
+    if (options_.end_ids.empty()) options_.end_ids = {tokenizer.eos()};
+  }
 
   GenerateResult run(const std::vector<int32_t>& prompt) {
     GenerateResult result;
-    start(prompt, result.timing);
+    const Clock::time_point begin = Clock::now();
+    for (int i = 0; i < options_.samples; ++i) {
+      add_sample(prompt, sequences_.add(i == 0 ? engine_.prefill(prompt)
+                                               : engine_.fork(samples_[0].sequence)));
+    }
+    result.timing.prompt_tokens = static_cast<int64_t>(prompt.size());
+    result.timing.prefill_seconds = seconds_since(begin);
+    decode(result);
+    return result;
+  }
+
+  GenerateResult run(const std::vector<int32_t>& prompt, PromptCache& cache) {
+    GenerateResult result;
+    const Clock::time_point begin = Clock::now();
+    const bool complete = cache.run(prompt, &interrupted);
+    result.timing.prompt_tokens = static_cast<int64_t>(prompt.size());
+    result.timing.reused_tokens = cache.reused();
+    result.timing.prefill_seconds = seconds_since(begin);
+    add_sample(prompt, cache.sequence());
+    if (complete) {
+      const int64_t before = engine_.length(cache.sequence());
+      decode(result);
+      // The last token has been sampled, not seen.
+      const std::vector<int32_t>& ids = result.samples[0].ids;
+      cache.decoded({ids.begin(), ids.begin() + (engine_.length(cache.sequence()) - before)});
+    } else {
+      samples_[0].result.finish = Finish::Interrupted;
+      result.samples.push_back(std::move(samples_[0].result));
+    }
+    return result;
+  }
+
+ private:
+  void add_sample(const std::vector<int32_t>& prompt, int sequence) {
+    const auto number = static_cast<int>(samples_.size());
+    samples_.emplace_back(number, tokenizer_, options_, prompt).sequence = sequence;
+  }
+
+  void decode(GenerateResult& result) {
     const Clock::time_point begin = Clock::now();
     for (int64_t round = 0; round < options_.max_tokens; ++round) {
       sample_all(result.timing);
@@ -75,19 +119,6 @@ class Loop {
       if (sample.running()) sample.result.finish = Finish::Length;
       result.samples.push_back(std::move(sample.result));
     }
-    return result;
-  }
-
- private:
-  void start(const std::vector<int32_t>& prompt, GenerateTiming& timing) {
-    const Clock::time_point begin = Clock::now();
-    for (int i = 0; i < options_.samples; ++i) {
-      Sample& sample = samples_.emplace_back(i, tokenizer_, options_, prompt);
-      sample.sequence =
-          sequences_.add(i == 0 ? engine_.prefill(prompt) : engine_.fork(samples_[0].sequence));
-    }
-    timing.prompt_tokens = static_cast<int64_t>(prompt.size());
-    timing.prefill_seconds = seconds_since(begin);
   }
 
   void sample_all(GenerateTiming& timing) {
@@ -103,7 +134,7 @@ class Loop {
       sample.context.push_back(token.id);
       sample.result.ids.push_back(token.id);
       sample.result.logprobs.push_back(token.logprob);
-      if (token.id == tokenizer_.eos()) {
+      if (std::count(options_.end_ids.begin(), options_.end_ids.end(), token.id) > 0) {
         sample.result.finish = Finish::Eos;
         continue;
       }
@@ -151,11 +182,17 @@ class Loop {
 
   Engine& engine_;
   const Tokenizer& tokenizer_;
-  const GenerateOptions& options_;
+  GenerateOptions options_;
   const OnText& on_text_;
   Sequences sequences_;
   std::vector<Sample> samples_;
 };
+
+void validate(const GenerateOptions& options) {
+  validate(options.sampler);
+  if (options.max_tokens < 1) throw_user("tokens {} must be at least 1", options.max_tokens);
+  if (options.samples < 1) throw_user("n {} must be at least 1", options.samples);
+}
 
 }  // namespace
 
@@ -180,10 +217,16 @@ const char* to_string(Finish finish) {
 GenerateResult generate(Engine& engine, const Tokenizer& tokenizer,
                         const std::vector<int32_t>& prompt, const GenerateOptions& options,
                         const OnText& on_text) {
-  validate(options.sampler);
-  if (options.max_tokens < 1) throw_user("tokens {} must be at least 1", options.max_tokens);
-  if (options.samples < 1) throw_user("n {} must be at least 1", options.samples);
+  validate(options);
   return Loop(engine, tokenizer, options, on_text).run(prompt);
+}
+
+GenerateResult generate(Engine& engine, PromptCache& cache, const Tokenizer& tokenizer,
+                        const std::vector<int32_t>& prompt, const GenerateOptions& options,
+                        const OnText& on_text) {
+  validate(options);
+  PIVOT_CHECK(options.samples == 1, "{} samples on a cache of one sequence", options.samples);
+  return Loop(engine, tokenizer, options, on_text).run(prompt, cache);
 }
 
 }  // namespace pivot

@@ -8,6 +8,7 @@
 
 #include "data/tokenizer.h"
 #include "src/decode/engine.h"
+#include "src/decode/prompt_cache.h"
 #include "src/decode/sampler.h"
 
 namespace pivot {
@@ -15,8 +16,10 @@ namespace pivot {
 struct GenerateOptions {
   SamplerOptions sampler;
   int64_t max_tokens = 128;
-  int samples = 1;                // sample i draws from the sampler's sequence i
-  std::vector<std::string> stop;  // matched on the decoded text, across token borders
+  int samples = 1;                    // sample i draws from the sampler's sequence i
+  std::vector<std::string> stop;      // matched on the decoded text, across token borders
+  std::vector<int32_t> end_ids = {};  // tokens that end a sample; empty: the tokenizer's eos
+  ControlTokens control = ControlTokens::Skip;  // whether their text is part of the sample's
 };
 
 enum class Finish { Running, Eos, Stop, Length, Context, Interrupted };
@@ -24,7 +27,7 @@ enum class Finish { Running, Eos, Stop, Length, Context, Interrupted };
 const char* to_string(Finish finish);
 
 struct Generation {
-  std::vector<int32_t> ids;     // as sampled, including an end-of-text token or a stop string's
+  std::vector<int32_t> ids;     // as sampled, including a token of end_ids or a stop string's
   std::vector<float> logprobs;  // of the model's own distribution, one per id
   std::string text;             // without the stop string; always valid UTF-8
   Finish finish = Finish::Running;
@@ -32,6 +35,7 @@ struct Generation {
 
 struct GenerateTiming {
   int64_t prompt_tokens = 0;
+  int64_t reused_tokens = 0;  // of the prompt: known from the turn before
   double prefill_seconds = 0;
   int64_t decoded_tokens = 0;  // over all samples
   double decode_seconds = 0;
@@ -50,6 +54,12 @@ using OnText = std::function<void(int sample, std::string_view text)>;
 /// loop after the current token. The engine needs room for options.samples sequences; all of them
 /// are released on return.
 GenerateResult generate(Engine& engine, const Tokenizer& tokenizer,
+                        const std::vector<int32_t>& prompt, const GenerateOptions& options,
+                        const OnText& on_text = {});
+
+/// The same for one sample, on the cache's engine: what the prompt shares with the text before it
+/// is not run again, and the text so far stays in the cache.
+GenerateResult generate(Engine& engine, PromptCache& cache, const Tokenizer& tokenizer,
                         const std::vector<int32_t>& prompt, const GenerateOptions& options,
                         const OnText& on_text = {});
 

@@ -16,12 +16,18 @@ const SessionOptions& with_model(const SessionOptions& options) {
 
 }  // namespace
 
+std::unique_ptr<Tokenizer> tokenizer_of(const CheckpointInfo& info) {
+  const auto config = info.companions.find(kTokenizerConfigFile);
+  return make_tokenizer(info.tokenizer_kind, info.tokenizer_bytes,
+                        config == info.companions.end() ? "" : config->second);
+}
+
 Session::Session(const SessionOptions& options, int max_sequences)
     : context_(with_model(options).context),
       max_sequences_(max_sequences),
       pool_(options.threads),
       model_(options.model, "", parse_placement(options.device, options.dtype), pool_),
-      tokenizer_(make_tokenizer(model_.info().tokenizer_kind, model_.info().tokenizer_bytes)) {
+      tokenizer_(tokenizer_of(model_.info())) {
   if (tokenizer_->vocab() > model_.model().config.vocab) {
     throw_user("{}: the tokenizer has {} tokens, the model {}: they do not belong together",
                model_.path(), tokenizer_->vocab(), model_.model().config.vocab);

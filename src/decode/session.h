@@ -32,6 +32,9 @@ struct SessionOptions {
   }
 };
 
+/// A model's tokenizer, with the configuration that travels with it.
+std::unique_ptr<Tokenizer> tokenizer_of(const CheckpointInfo& info);
+
 class Session {
  public:
   /// Throws UserError when no model is named, and as LoadedModel and Engine do.

@@ -65,11 +65,10 @@ StepRunner::StepRunner(const Model& model, const KvCache& cache, int64_t most_ro
   copy_from_host(page_table_, table_.data(), ctx);
 }
 
-void StepRunner::run(const int* ids, const int32_t* tokens, int64_t rows) {
-  PIVOT_CHECK(rows > 0 && rows <= capacity_, "{} sequences in a step of at most {}", rows,
-              capacity_);
-  rows_ = rows;
-  upload(ids, tokens, rows);
+void StepRunner::run(std::span<const StepRow> rows) {
+  rows_ = static_cast<int64_t>(rows.size());
+  PIVOT_CHECK(rows_ > 0 && rows_ <= capacity_, "{} rows in a step of at most {}", rows_, capacity_);
+  upload(rows);
   if (!device_.is_cuda()) {
     execute();
     return;
@@ -98,15 +97,16 @@ void StepRunner::execute() {
   result_ = decode_step(model_, cache_, input, mass_, ctx);
 }
 
-void StepRunner::upload(const int* ids, const int32_t* tokens, int64_t rows) {
+void StepRunner::upload(std::span<const StepRow> rows) {
   Context ctx = context();
   std::vector<int32_t> numbers(static_cast<size_t>(3 * capacity_), 0);
-  for (int64_t i = 0; i < rows; ++i) {
-    const auto length = static_cast<int32_t>(cache_.length(ids[i]));
-    numbers[static_cast<size_t>(i)] = tokens[i];
+  for (int64_t i = 0; i < rows_; ++i) {
+    const StepRow& row = rows[static_cast<size_t>(i)];
+    const auto length = static_cast<int32_t>(row.length);
+    numbers[static_cast<size_t>(i)] = row.token;
     numbers[static_cast<size_t>(capacity_ + i)] = length - 1;
     numbers[static_cast<size_t>(2 * capacity_ + i)] = length;
-    upload_pages(i, cache_.pages(ids[i]), ctx);
+    upload_pages(i, cache_.pages(row.id), ctx);
   }
   copy_from_host(numbers_, numbers.data(), ctx);
 }

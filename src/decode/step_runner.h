@@ -1,11 +1,21 @@
 #pragma once
 /// Runs decoding steps: inputs to the device, the model, results to the host.
 
+#include <span>
 #include <vector>
 
 #include "src/decode/step.h"
 
 namespace pivot {
+
+/// A row of a step: `token` of sequence `id` (already extended by it), which has `length` tokens up
+/// to and with this one. Rows of one sequence are consecutive tokens of it: all are stored before
+/// any attends, and each sees the keys up to its own.
+struct StepRow {
+  int id;
+  int32_t token;
+  int64_t length;
+};
 
 /// On CUDA every step has kStepRows rows, unused ones empty, so that the products' shapes and with
 /// them the bits are always the same, and nothing of a launch depends on the sequences: the first
@@ -13,13 +23,12 @@ namespace pivot {
 /// and from then on a step is a small upload, one graph and the download of the logits.
 class StepRunner {
  public:
-  /// `model` and `cache` must outlive this. Steps have at most `most_rows` sequences of at most
-  /// `max_length` tokens.
+  /// `model` and `cache` must outlive this. Steps have at most `most_rows` rows of sequences of at
+  /// most `max_length` tokens.
   StepRunner(const Model& model, const KvCache& cache, int64_t most_rows, int64_t max_length,
              KeptMass mass, Device device, ThreadPool& pool);
 
-  /// `rows` sequences, different ones and already extended by the new token.
-  void run(const int* ids, const int32_t* tokens, int64_t rows);
+  void run(std::span<const StepRow> rows);
   /// Logits (V) of row `row` of the last run.
   void copy_logits(int64_t row, float* out);
   /// Adds the mean kept mass over heads of each row of the last run to sums (L); Top-k layers only.
@@ -27,7 +36,7 @@ class StepRunner {
 
  private:
   Context context() { return {device_, pool_, arena_, nullptr}; }
-  void upload(const int* ids, const int32_t* tokens, int64_t rows);
+  void upload(std::span<const StepRow> rows);
   void upload_pages(int64_t row, const std::vector<int32_t>& pages, Context& ctx);
   void execute();
 

@@ -101,7 +101,8 @@ std::unique_ptr<Corpus> open_documents(const std::vector<std::string>& sources) 
 }
 
 std::unique_ptr<Corpus> open_rows(const std::vector<std::string>& sources, int64_t seq_len) {
-  return std::make_unique<Rows>(open_loader(sources, seq_len, true, 0, LoaderOrder::Sequential));
+  return std::make_unique<Rows>(
+      open_loader(sources, {.seq_len = seq_len}, 0, LoaderOrder::Sequential));
 }
 
 std::vector<int64_t> choose_items(int64_t size, int64_t limit, uint64_t seed) {

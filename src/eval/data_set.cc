@@ -35,6 +35,12 @@ void measure(DataSet& set) {
   }
 }
 
+void warn_if_long(const DataSet& set, const ModelConfig& config) {
+  if (set.longest <= config.context) return;
+  log::warning("{}: documents of up to {} tokens, the model was made for {}", set.path, set.longest,
+               config.context);
+}
+
 }  // namespace
 
 std::string data_set_name(const std::string& path) {
@@ -71,10 +77,31 @@ DataSet open_data_set(const EvalOptions& o, const std::string& path, const Model
   }
   set.items = choose_items(set.corpus->size(), o.limit, o.seed);
   measure(set);
-  if (set.longest > config.context) {
-    log::warning("{}: documents of up to {} tokens, the model was made for {}", path, set.longest,
-                 config.context);
+  warn_if_long(set, config);
+  return set;
+}
+
+DataSet open_conversations(const EvalOptions& o, const std::string& path, const ModelConfig& config,
+                           const ChatFormat& format) {
+  DataSet set;
+  set.path = path;
+  set.name = data_set_name(path);
+  set.task = o.task == "dialogues" ? "dialogues" : "answers";
+  if (set.task == "dialogues") {
+    set.corpus = open_dialogues(path, format);
+    set.items = choose_items(set.corpus->size(), o.limit, o.seed);
+    measure(set);
+  } else {
+    std::vector<Question> all = read_questions(path, format);
+    set.items = choose_items(static_cast<int64_t>(all.size()), o.limit, o.seed);
+    for (const int64_t i : set.items) {
+      Question& question = set.questions.emplace_back(std::move(all[static_cast<size_t>(i)]));
+      const auto length = static_cast<int64_t>(question.prompt.size());
+      set.longest = std::max(set.longest, length + o.tokens);
+      set.tokens += length;
+    }
   }
+  warn_if_long(set, config);
   return set;
 }
 

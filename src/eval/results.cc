@@ -26,6 +26,15 @@ ordered_json estimate(const Estimate& e) {
   return {{"value", number(e.value)}, {"stderr", number(e.stderr_value)}, {"n", e.n}};
 }
 
+ordered_json comparison(const Comparison& c) {
+  ordered_json out = {{"metric", c.metric},
+                      {"difference", number(c.difference.value)},
+                      {"stderr", number(c.difference.stderr_value)},
+                      {"n", c.difference.n}};
+  if (c.mcnemar_p) out["mcnemar_p"] = number(*c.mcnemar_p);
+  return out;
+}
+
 ordered_json result_json(const EvalResult& r) {
   ordered_json out = {{"data", r.data},       {"path", r.path},
                       {"task", r.task},       {"mode", r.mode},
@@ -36,14 +45,16 @@ ordered_json result_json(const EvalResult& r) {
   for (const double m : r.kept_mass) out["kept_mass_layers"].push_back(number(m));
   for (const auto& [name, e] : r.metrics) out["metrics"][name] = estimate(e);
   if (r.interval) out["wilson95"] = {r.interval->low, r.interval->high};
-  if (r.against_first) {
-    const Comparison& c = *r.against_first;
-    ordered_json& against = out["against_first"];
-    against = {{"metric", c.metric},
-               {"difference", number(c.difference.value)},
-               {"stderr", number(c.difference.stderr_value)},
-               {"n", c.difference.n}};
-    if (c.mcnemar_p) against["mcnemar_p"] = number(*c.mcnemar_p);
+  if (r.against_first) out["against_first"] = comparison(*r.against_first);
+  for (const Comparison& c : r.other_comparisons) {
+    out["others_against_first"].push_back(comparison(c));
+  }
+  for (const LengthBucket& b : r.lengths) {
+    out["by_prompt_length"].push_back({{"from", b.from},
+                                       {"to", b.to},
+                                       {"exact_match", estimate(b.exact)},
+                                       {"substring_match", estimate(b.substring)},
+                                       {"f1", estimate(b.f1)}});
   }
   for (const PositionBucket& b : r.buckets) {
     const double mean = b.n > 0 ? b.loss / static_cast<double>(b.n) : std::nan("");
@@ -100,7 +111,8 @@ std::vector<std::string> table_row(const EvalResult& r) {
 }  // namespace
 
 std::string main_metric(const EvalResult& result) {
-  return result.task == "retrieval" ? "answer_accuracy" : "loss";
+  if (result.task == "retrieval") return "answer_accuracy";
+  return result.task == "answers" ? "substring_match" : "loss";
 }
 
 double mean_kept_mass(const EvalResult& result) {
@@ -178,6 +190,26 @@ std::string sample_lines(const EvalResult& result, const std::vector<ItemLoss>& 
     ordered_json line = sample_head(result, item.id);
     line["loss"] = item.n > 0 ? number(item.loss / static_cast<double>(item.n)) : nullptr;
     line["tokens"] = item.n;
+    out += line.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+  }
+  return out;
+}
+
+std::string sample_lines(const EvalResult& result, std::span<const Question> questions,
+                         std::span<const QuestionScore> scores) {
+  std::string out;
+  for (size_t i = 0; i < scores.size(); ++i) {
+    const QuestionScore& s = scores[i];
+    ordered_json line = sample_head(result, s.id);
+    if (!s.cluster.empty()) line["cluster"] = s.cluster;
+    line["prompt_tokens"] = s.prompt_tokens;
+    line["answers"] = questions[i].answers;
+    line["reply"] = s.reply.text;
+    line["reply_tokens"] = s.reply.tokens;
+    line["ended"] = s.reply.ended;
+    line["exact_match"] = s.score.exact;
+    line["substring_match"] = s.score.substring;
+    line["f1"] = number(s.score.f1);
     out += line.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
   }
   return out;

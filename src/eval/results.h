@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "src/eval/answers.h"
 #include "src/eval/perplexity.h"
 #include "src/eval/retrieval.h"
 #include "src/eval/statistics.h"
@@ -16,16 +18,16 @@ namespace pivot::eval {
 
 /// Against the first attention of the list, on the same units.
 struct Comparison {
-  std::string metric;               // "answer_accuracy" or "loss"
+  std::string metric;               // main_metric() of the result
   Estimate difference;              // this one - the first one
-  std::optional<double> mcnemar_p;  // answers only
+  std::optional<double> mcnemar_p;  // of answers that are right or wrong
 };
 
 /// One data set under one attention.
 struct EvalResult {
   std::string data;       // name
   std::string path;       // shards
-  std::string task;       // "retrieval" | "perplexity"
+  std::string task;       // as DataSet::task
   std::string mode;       // "train" | "decode"
   std::string attention;  // canonical spec
   std::string prefill;    // canonical spec; "" in mode train
@@ -33,10 +35,12 @@ struct EvalResult {
   int64_t tokens = 0;     // asked
   double seconds = 0;
   std::map<std::string, Estimate> metrics = {};
-  std::optional<Interval> interval = {};  // Wilson, of answer_accuracy
+  std::optional<Interval> interval = {};  // Wilson, of the main metric where it is a share
   std::vector<double> kept_mass = {};     // per layer; empty where unknown
   std::optional<Comparison> against_first = {};
-  std::vector<PositionBucket> buckets = {};  // perplexity
+  std::vector<Comparison> other_comparisons = {};  // answers: of its other metrics
+  std::vector<PositionBucket> buckets = {};        // perplexity, dialogues
+  std::vector<LengthBucket> lengths = {};          // answers
 };
 
 /// All results of one call and what they depend on.
@@ -66,5 +70,8 @@ std::string to_json(const ResultFile& file);
 /// JSON lines, one per document or row.
 std::string sample_lines(const EvalResult& result, const std::vector<DocumentAnswers>& documents);
 std::string sample_lines(const EvalResult& result, const std::vector<ItemLoss>& items);
+/// `questions` are those that were answered, in the same order.
+std::string sample_lines(const EvalResult& result, std::span<const Question> questions,
+                         std::span<const QuestionScore> scores);
 
 }  // namespace pivot::eval

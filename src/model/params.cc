@@ -1,5 +1,7 @@
 #include "src/model/params.h"
 
+#include <algorithm>
+
 #include "src/base/check.h"
 #include "src/base/philox.h"
 
@@ -43,6 +45,12 @@ void validate_dtype(const ModelConfig& c, DType dtype) {
              c.head_dim);
 }
 
+float attention_scale(const ModelConfig& c) {
+  const float plain = 1.0F / std::sqrt(static_cast<float>(c.head_dim));
+  const double factor = rope_attention_factor(c.rope_scaling);
+  return factor == 1 ? plain : static_cast<float>(factor * factor / std::sqrt(c.head_dim));
+}
+
 std::vector<ParamInfo> list_params(const ModelConfig& config) {
   std::vector<ParamInfo> list;
   int64_t offset = 0;
@@ -53,6 +61,17 @@ std::vector<ParamInfo> list_params(const ModelConfig& config) {
                  offset += shape.count();
                });
   return list;
+}
+
+void for_each_piece(const std::vector<ParamInfo>& params, int64_t elements,
+                    const std::function<void(const ParamInfo&, int64_t, int64_t)>& visit) {
+  for (const ParamInfo& p : params) {
+    const int64_t rows = p.shape[0];
+    const int64_t step = std::max<int64_t>(1, elements / (p.shape.count() / rows));
+    for (int64_t begin = 0; begin < rows; begin += step) {
+      visit(p, begin, std::min(begin + step, rows));
+    }
+  }
 }
 
 int64_t parameter_count(const ModelConfig& config) {
@@ -74,6 +93,11 @@ Params bind_params(const ModelConfig& config, const Tensor& flat) {
 }
 
 void init_params(const ModelConfig& config, const Tensor& flat, uint64_t seed, Context& ctx) {
+  init_params(list_params(config), config, flat, seed, ctx);
+}
+
+void init_params(const std::vector<ParamInfo>& params, const ModelConfig& config,
+                 const Tensor& flat, uint64_t seed, Context& ctx) {
   if (ctx.device.is_plan()) return;
   // Drawn on the CPU: the same weights on every device.
   DeviceBuffer host;
@@ -82,18 +106,24 @@ void init_params(const ModelConfig& config, const Tensor& flat, uint64_t seed, C
     host = DeviceBuffer({}, flat.bytes());
     data = static_cast<float*>(host.data());
   }
-  for (const ParamInfo& p : list_params(config)) {
+  for (const ParamInfo& p : params) {
     float* values = data + p.offset;
     const Philox random(seed, Stream::Init, name_stream(p.name));
     const double stddev = p.init == Init::Residual
                               ? config.init_std / std::sqrt(2.0 * config.layers)
                               : config.init_std;
+    const float bound = p.init == Init::Uniform
+                            ? 1.0F / std::sqrt(static_cast<float>(p.shape[p.shape.rank - 1]))
+                            : 0.0F;
     ctx.pool.for_ranges(p.shape.count(), kInitGrain, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         switch (p.init) {
           case Init::Normal:
           case Init::Residual:
             values[i] = static_cast<float>(stddev * random.normal(static_cast<uint64_t>(i)));
+            break;
+          case Init::Uniform:
+            values[i] = bound * (2 * random.uniform(static_cast<uint64_t>(i)) - 1);
             break;
           case Init::Ones:
             values[i] = 1.0F;

@@ -2,6 +2,7 @@
 /// The parameters of a model: named, shaped and initialised by ONE visitor; stored flat.
 /// Weights, gradients and both moments use the same layout.
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -10,7 +11,8 @@
 
 namespace pivot {
 
-enum class Init { Normal, Residual, Ones, Zeros };  // Residual: Normal / sqrt(2 L)
+/// Residual: Normal / sqrt(2 L). Uniform: within 1 / sqrt(columns), of adapters.
+enum class Init { Normal, Residual, Ones, Zeros, Uniform };
 enum class Decay { No, Yes };
 
 struct LayerParams {
@@ -70,11 +72,19 @@ struct ParamInfo {
 };
 std::vector<ParamInfo> list_params(const ModelConfig& config);
 
+/// Visits runs of rows of at most `elements` values (but at least a row), in storage order.
+void for_each_piece(
+    const std::vector<ParamInfo>& params, int64_t elements,
+    const std::function<void(const ParamInfo& param, int64_t begin, int64_t end)>& visit);
+
 /// Views into a flat (P) tensor in the order of list_params; sets head = embed when tied.
 Params bind_params(const ModelConfig& config, const Tensor& flat);
 
 /// Fills a flat (P) F32 tensor: Normal has standard deviation init_std, values are a function of
 /// (seed, name, index) alone.
 void init_params(const ModelConfig& config, const Tensor& flat, uint64_t seed, Context& ctx);
+/// The same for any list of tensors, stored as their offsets say.
+void init_params(const std::vector<ParamInfo>& params, const ModelConfig& config,
+                 const Tensor& flat, uint64_t seed, Context& ctx);
 
 }  // namespace pivot

@@ -30,12 +30,14 @@ Tensor run_blocks(const Model& model, const ModelInput& input, std::vector<Atten
   Tensor x = stream_tensor(model, rows, ctx);
   Tensor next = stream_tensor(model, rows, ctx);
   embed(model, input, x, ctx);
+  LayerWeights weights(model, ctx);
   for (int layer = 0; layer < model.config.layers; ++layer) {
     const Arena::Scope scope = ctx.scratch.scope();
     BlockSaved saved = make_block_saved(model.config, model.compute_dtype(), rows,
                                         Recompute::Selective, ctx.scratch);
     saved.x_in = x;
-    block_forward({model, input, layer}, saved, next, stats_of(stats, layer), ctx);
+    block_forward({model, input, layer, weights.of(layer, ctx)}, saved, next,
+                  stats_of(stats, layer), ctx);
     on_block(layer, saved);
     std::swap(x, next);
   }
@@ -52,11 +54,15 @@ void final_norm(const Model& model, const Tensor& x, const Tensor& hidden, const
                   ctx);
 }
 
-// Loss of the final residual stream x, and its gradient into dx.
+// Loss of the final residual stream x, and its gradient into dx; absent gradients of parameters are
+// not wanted.
 void head_backward(const Model& model, const Tensor& x, const Tensor& targets, float grad_scale,
-                   Params& grads, const Tensor& loss, const Tensor& dx, Context& ctx) {
+                   const Params& grads, const Tensor& loss, const Tensor& dx, Context& ctx) {
   const Arena::Scope scope = ctx.scratch.scope();
   const int64_t rows = x.dim(0);
+  // A frozen norm's gradient is computed all the same: it is part of the kernel that makes dx.
+  Tensor dnorm = grads.norm;
+  if (!dnorm.present()) dnorm = ctx.scratch.tensor(DType::F32, {model.config.dim});
   const Tensor hidden = stream_tensor(model, rows, ctx);
   const Tensor rstd = ctx.scratch.tensor(DType::F32, {rows});
   final_norm(model, x, hidden, rstd, ctx);
@@ -71,7 +77,7 @@ void head_backward(const Model& model, const Tensor& x, const Tensor& targets, f
                        ctx);
   fill_zero(dx, ctx);
   rmsnorm_backward({.dx = dx,
-                    .dweight = grads.norm,
+                    .dweight = dnorm,
                     .dy = dhidden,
                     .x = x,
                     .weight = model.params.norm,
@@ -112,7 +118,7 @@ std::vector<AttentionStats> make_attention_stats(const ModelConfig& config, int6
 }
 
 void forward_backward(const Model& model, const ModelInput& input, const Tensor& targets,
-                      float grad_scale, Recompute recompute, Params& grads, const Tensor& loss,
+                      float grad_scale, Recompute recompute, Gradients& grads, const Tensor& loss,
                       std::vector<AttentionStats>* stats, Context& ctx) {
   const ModelConfig& c = model.config;
   const int64_t rows = input.tokens.dim(0);
@@ -123,38 +129,46 @@ void forward_backward(const Model& model, const ModelInput& input, const Tensor&
   for (Tensor& t : x) t = stream_tensor(model, rows, ctx);
   std::vector<BlockSaved> saved(layers);
   embed(model, input, x[0], ctx);
+  LayerWeights weights(model, ctx);
   for (int layer = 0; layer < c.layers; ++layer) {
     const auto l = static_cast<size_t>(layer);
+    const BlockArgs block{model, input, layer, weights.of(layer, ctx)};
     if (recompute == Recompute::Full) {
       const Arena::Scope temporary = ctx.scratch.scope();
       BlockSaved dropped =
           make_block_saved(c, model.compute_dtype(), rows, Recompute::Selective, ctx.scratch);
       dropped.x_in = x[l];
-      block_forward({model, input, layer}, dropped, x[l + 1], stats_of(stats, layer), ctx);
+      block_forward(block, dropped, x[l + 1], stats_of(stats, layer), ctx);
     } else {
       saved[l] = make_block_saved(c, model.compute_dtype(), rows, recompute, ctx.scratch);
       saved[l].x_in = x[l];
-      block_forward({model, input, layer}, saved[l], x[l + 1], stats_of(stats, layer), ctx);
+      block_forward(block, saved[l], x[l + 1], stats_of(stats, layer), ctx);
     }
   }
 
   const Tensor dx = stream_tensor(model, rows, ctx);
-  head_backward(model, x[layers], targets, grad_scale, grads, loss, dx, ctx);
+  head_backward(model, x[layers], targets, grad_scale, grads.params, loss, dx, ctx);
 
+  LayerGradients layer_gradients(model, grads, ctx);
   for (int layer = c.layers - 1; layer >= 0; --layer) {
     const auto l = static_cast<size_t>(layer);
+    const BlockArgs block{model, input, layer, weights.of(layer, ctx)};
+    LayerParams& grad = layer_gradients.begin(layer, ctx);
     if (recompute == Recompute::Full) {
       const Arena::Scope temporary = ctx.scratch.scope();
       BlockSaved again =
           make_block_saved(c, model.compute_dtype(), rows, Recompute::None, ctx.scratch);
       again.x_in = x[l];
-      block_forward({model, input, layer}, again, x[l + 1], nullptr, ctx);
-      block_backward({model, input, layer}, again, grads.layer[l], dx, ctx);
+      block_forward(block, again, x[l + 1], nullptr, ctx);
+      block_backward(block, again, grad, dx, ctx);
     } else {
-      block_backward({model, input, layer}, saved[l], grads.layer[l], dx, ctx);
+      block_backward(block, saved[l], grad, dx, ctx);
     }
+    layer_gradients.end(layer, ctx);
   }
-  embedding_backward({.dtable = grads.embed, .dy = dx, .tokens = input.tokens}, ctx);
+  if (grads.params.embed.present()) {
+    embedding_backward({.dtable = grads.params.embed, .dy = dx, .tokens = input.tokens}, ctx);
+  }
 }
 
 void forward_loss(const Model& model, const ModelInput& input, const Tensor& targets,

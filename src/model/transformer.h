@@ -8,6 +8,7 @@
 #include "kernels/attention/attention.h"
 #include "src/core/context.h"
 #include "src/model/config.h"
+#include "src/model/lora.h"
 #include "src/model/params.h"
 
 namespace pivot {
@@ -40,6 +41,7 @@ struct Model {
   Tensor rope_frequencies;                 // (D / 2) F32
   std::vector<AttentionPolicy> attention;  // one per layer
   GradientOrder gradient_order = GradientOrder::Fixed;
+  Lora lora = {};  // with it, blocks compute with params and adapters merged (LayerWeights)
 
   /// Type of weights and activations: F32, or BF16 on a GPU. Statistics, losses and gradients of
   /// parameters are F32 always.
@@ -50,13 +52,12 @@ struct Model {
 std::vector<AttentionStats> make_attention_stats(const ModelConfig& config, int64_t rows,
                                                  Context& ctx);
 
-/// Forward and backward of one micro-batch. `grads` has the layout of the parameters (F32) and is
-/// accumulated into; loss (N) F32 is per token, 0 where the target is kIgnoreTarget.
-/// grad_scale multiplies every token's loss gradient: 1 / valid targets of the optimiser step.
-/// `stats` is null or from make_attention_stats(); it is filled.
-/// Activations live in ctx.scratch and are given back on return.
+/// Forward and backward of one micro-batch. `grads` is accumulated into; loss (N) F32 is per token,
+/// 0 where the target is kIgnoreTarget. grad_scale multiplies every token's loss gradient: 1 /
+/// valid targets of the optimiser step. `stats` is null or from make_attention_stats(); it is
+/// filled. Activations live in ctx.scratch and are given back on return.
 void forward_backward(const Model& model, const ModelInput& input, const Tensor& targets,
-                      float grad_scale, Recompute recompute, Params& grads, const Tensor& loss,
+                      float grad_scale, Recompute recompute, Gradients& grads, const Tensor& loss,
                       std::vector<AttentionStats>* stats, Context& ctx);
 
 /// Loss only: loss (N) F32.

@@ -30,14 +30,23 @@ bool same_group(const EvalRow& a, const EvalRow& b) {
   return a.file == b.file && a.data == b.data && a.task == b.task && a.mode == b.mode;
 }
 
+// Share of answers right; null where a task has none.
+const EvalRow::Metric* share_right(const EvalRow& row) {
+  for (const char* key : {"answer_accuracy", "substring_match"}) {
+    const auto it = row.metrics.find(key);
+    if (it != row.metrics.end()) return &it->second;
+  }
+  return nullptr;
+}
+
 std::string accuracy_bars(const std::vector<EvalRow>& rows) {
   BarPlot plot;
   plot.title = fmt::format("{}: answers right, {}", rows[0].data, mode_text(rows[0].mode));
   plot.x_label = "accuracy ± standard error";
   for (const EvalRow& row : rows) {
-    const auto it = row.metrics.find("answer_accuracy");
-    if (it == row.metrics.end()) continue;
-    const EvalRow::Metric& m = it->second;
+    const EvalRow::Metric* right = share_right(row);
+    if (right == nullptr) continue;
+    const EvalRow::Metric& m = *right;
     plot.bars.push_back({attention_label(row), m.value, m.stderr_value, fmt::format("(n {})", m.n),
                          row.trained                ? 1
                          : row.attention == "dense" ? 6
@@ -78,6 +87,9 @@ std::string metric_text(const EvalRow& row, const char* key) {
 std::string results_table(const std::vector<EvalRow>& rows) {
   constexpr std::pair<const char*, const char*> kMetrics[] = {{"answer_accuracy", "answers right"},
                                                               {"token_accuracy", "tokens right"},
+                                                              {"substring_match", "answer found"},
+                                                              {"exact_match", "exact match"},
+                                                              {"f1", "F1"},
                                                               {"loss", "loss"},
                                                               {"perplexity", "perplexity"},
                                                               {"bits_per_byte", "bits/byte"}};
@@ -97,9 +109,9 @@ std::string results_table(const std::vector<EvalRow>& rows) {
     std::vector<std::string>& line = cells.emplace_back();
     line = {row.data, mode_text(row.mode), attention_label(row)};
     for (const char* key : keys) line.push_back(metric_text(row, key));
-    const auto answers = row.metrics.find("answer_accuracy");
-    const auto counted = answers != row.metrics.end() ? answers : row.metrics.find("loss");
-    const int64_t n = counted != row.metrics.end() ? counted->second.n : 0;
+    const EvalRow::Metric* right = share_right(row);
+    const auto loss = row.metrics.find("loss");
+    const int64_t n = right != nullptr ? right->n : loss != row.metrics.end() ? loss->second.n : 0;
     line.push_back(std::to_string(n));
     line.push_back(row.kept_mass >= 0 ? fmt::format("{:.4f}", row.kept_mass) : "");
     line.push_back(row.against_first);
@@ -125,7 +137,7 @@ std::string evaluation_section(const RunData& run) {
   }
   std::string out;
   if (!charts.empty()) out = "<div class=\"charts\">\n" + charts + "</div>\n";
-  for (const char* task : {"retrieval", "perplexity"}) {
+  for (const char* task : {"retrieval", "perplexity", "answers", "dialogues"}) {
     std::vector<EvalRow> rows;
     std::copy_if(run.evals.begin(), run.evals.end(), std::back_inserter(rows),
                  [&](const EvalRow& r) { return r.task == task; });

@@ -122,7 +122,7 @@ TEST_CASE("build: statistics and display") {
   CHECK(to_table(s).find("4-7 tokens") != std::string::npos);
 
   const auto t = load_tokenizer("bytes");
-  const auto loader = open_loader({o.out + "/train"}, 6, true, 0, LoaderOrder::Sequential);
+  const auto loader = open_loader({o.out + "/train"}, {.seq_len = 6}, 0, LoaderOrder::Sequential);
   CHECK(show_batch(*t, loader->batch(0, 1), Style::Plain) ==
         "document 0 (4 tokens)\na [b] [c] [</s>]\ndocument 1 (2 tokens)\na [<0x0A>]\n");
   const std::string color = show_batch(*t, loader->batch(0, 1), Style::Color);

@@ -102,7 +102,7 @@ TEST_CASE("loader: an epoch shows every token once, in rows that leak nothing") 
   CAPTURE(whole, static_cast<int>(order));
   Source s{.first_token = 1, .documents = 80, .longest = whole ? 64 : 300, .keep_whole = whole};
   const auto owner = write(dir / "a", s);
-  const auto loader = open_loader({dir / "a"}, 64, true, 7, order);
+  const auto loader = open_loader({dir / "a"}, {.seq_len = 64}, 7, order);
   const int64_t rows = loader->epoch_rows();
   if (!whole) CHECK(rows == (loader->epoch_tokens() + 63) / 64);
   CHECK(loader->vocab() == kVocab);
@@ -127,10 +127,10 @@ TEST_CASE("loader: rows do not depend on how they are asked for") {
   write(dir / "a", {.first_token = 1, .documents = 30, .longest = 200});
   write(dir / "b", {.first_token = 20000, .documents = 60, .longest = 40, .keep_whole = true});
   const std::vector<std::string> sources = {(dir / "a") + "@0.7", (dir / "b") + "@30%"};
-  const auto loader = open_loader(sources, 48, true, 11, LoaderOrder::Shuffled);
+  const auto loader = open_loader(sources, {.seq_len = 48}, 11, LoaderOrder::Shuffled);
   const Batch all = loader->batch(0, 300);
   for (const int64_t step : {1, 7, 64}) {
-    const auto fresh = open_loader(sources, 48, true, 11, LoaderOrder::Shuffled);
+    const auto fresh = open_loader(sources, {.seq_len = 48}, 11, LoaderOrder::Shuffled);
     Batch joined;
     for (int64_t r = 0; r < 300; r += step) {
       append(joined, fresh->batch(r, std::min<int64_t>(step, 300 - r)));
@@ -140,12 +140,12 @@ TEST_CASE("loader: rows do not depend on how they are asked for") {
     CHECK(joined.bytes == all.bytes);
   }
   // Resuming far into the run, and backwards.
-  const auto resumed = open_loader(sources, 48, true, 11, LoaderOrder::Shuffled);
+  const auto resumed = open_loader(sources, {.seq_len = 48}, 11, LoaderOrder::Shuffled);
   const Batch tail = resumed->batch(250, 50);
   CHECK(std::equal(tail.tokens.begin(), tail.tokens.end(), all.tokens.begin() + 250 * 48));
   CHECK(resumed->batch(3, 1).tokens ==
         std::vector<int32_t>(all.tokens.begin() + 3 * 48, all.tokens.begin() + 4 * 48));
-  const auto other = open_loader(sources, 48, true, 12, LoaderOrder::Shuffled);
+  const auto other = open_loader(sources, {.seq_len = 48}, 12, LoaderOrder::Shuffled);
   CHECK(other->batch(0, 300).tokens != all.tokens);
 }
 
@@ -155,8 +155,8 @@ TEST_CASE("loader: mixtures have exact proportions and every source keeps its ow
   write(dir / "b", {.first_token = 20000, .documents = 50, .longest = 200});
   write(dir / "c", {.first_token = 40000, .documents = 50, .longest = 200});
   const auto loader =
-      open_loader({(dir / "a") + "@0.5", (dir / "b") + "@0.3", (dir / "c") + "@0.2"}, 64, true, 3,
-                  LoaderOrder::Shuffled);
+      open_loader({(dir / "a") + "@0.5", (dir / "b") + "@0.3", (dir / "c") + "@0.2"},
+                  {.seq_len = 64}, 3, LoaderOrder::Shuffled);
   const Batch batch = loader->batch(0, 100);
   int64_t rows[3] = {};
   for (int64_t r = 0; r < 100; ++r) {
@@ -169,7 +169,7 @@ TEST_CASE("loader: mixtures have exact proportions and every source keeps its ow
   CHECK(rows[1] == 30);
   CHECK(rows[2] == 20);
   // The rows of one source are the rows it has alone.
-  const auto alone = open_loader({dir / "a"}, 64, true, 3, LoaderOrder::Shuffled);
+  const auto alone = open_loader({dir / "a"}, {.seq_len = 64}, 3, LoaderOrder::Shuffled);
   const Batch first = alone->batch(0, 50);
   std::vector<int32_t> mixed;
   for (int64_t r = 0; r < 100; ++r) {
@@ -199,11 +199,12 @@ TEST_CASE("mixture: periods are exact, even and counted without state") {
 TEST_CASE("loader: loss masks and joined documents") {
   const test::TempDir dir;
   write(dir / "m", {.first_token = 1, .documents = 40, .longest = 50, .masked = true});
-  const auto loader = open_loader({dir / "m"}, 32, true, 1, LoaderOrder::Sequential);
+  const auto loader = open_loader({dir / "m"}, {.seq_len = 32}, 1, LoaderOrder::Sequential);
   const Batch b = loader->batch(0, loader->epoch_rows());
   CHECK(b.valid_targets() > 0);
   CHECK(b.valid_targets() < static_cast<int64_t>(b.tokens.size()) * 6 / 10);
-  const auto joined = open_loader({dir / "m"}, 32, false, 1, LoaderOrder::Sequential);
+  const auto joined =
+      open_loader({dir / "m"}, {.seq_len = 32, .document_mask = false}, 1, LoaderOrder::Sequential);
   const Batch j = joined->batch(0, joined->epoch_rows());
   CHECK(j.tokens == b.tokens);
   CHECK(j.doc_offsets.size() == static_cast<size_t>(j.rows) + 1);
@@ -219,7 +220,7 @@ TEST_CASE("loader: loss masks and joined documents") {
 TEST_CASE("loader: bad sources are refused by name") {
   const test::TempDir dir;
   const auto open = [&](std::vector<std::string> sources, int64_t seq_len = 64) {
-    return open_loader(sources, seq_len, true, 0, LoaderOrder::Shuffled);
+    return open_loader(sources, {.seq_len = seq_len}, 0, LoaderOrder::Shuffled);
   };
   write(dir / "a", {.first_token = 1, .documents = 5, .longest = 90, .keep_whole = true});
   write(dir / "b", {.first_token = 1, .documents = 5, .longest = 20, .hash = "another"});

@@ -1,65 +1,21 @@
 #include "src/decode/engine.h"
 
 #include <cmath>
-#include <cstring>
 
 #include "src/base/check.h"
-#include "src/base/philox.h"
-#include "tests/decode/small_model.h"
+#include "tests/decode/engine_case.h"
 #include "tests/support/catch.h"
 
 namespace pivot {
 namespace {
 
-constexpr Device kCpu{Device::Kind::Cpu, 0};
-
-ModelConfig base_config() {
-  return {.vocab = 97,
-          .dim = 48,
-          .layers = 3,
-          .heads = 4,
-          .kv_heads = 4,
-          .head_dim = 16,
-          .ffn_dim = 70,
-          .rope_scaling = {},
-          .context = 200};
-}
-
-std::vector<int32_t> random_tokens(int64_t count, uint64_t seed) {
-  std::vector<int32_t> tokens;
-  const Philox rng(seed, Stream::Test);
-  for (int64_t i = 0; i < count; ++i) {
-    tokens.push_back(static_cast<int32_t>(rng.below(97, static_cast<uint64_t>(i))));
-  }
-  return tokens;
-}
-
-EngineOptions options_for(const std::string& spec, int layers, int sequences = 1) {
-  return {.attention = parse_layer_policies(spec, layers),
-          .prefill = parse_layer_policies(spec, layers),
-          .max_context = 0,
-          .max_sequences = sequences};
-}
-
-std::vector<float> logits_of(const Engine& engine, int id) {
-  return {engine.logits(id), engine.logits(id) + engine.vocab()};
-}
-
-bool same_bits(const std::vector<float>& x, const std::vector<float>& y) {
-  return x.size() == y.size() && std::memcmp(x.data(), y.data(), x.size() * sizeof(float)) == 0;
-}
-
-double worst_difference(const std::vector<float>& x, const std::vector<float>& y) {
-  double worst = 0;
-  for (size_t i = 0; i < x.size(); ++i) worst = std::max(worst, std::abs(double{x[i]} - y[i]));
-  return worst;
-}
+using namespace test;
 
 // Prefill of a part of the tokens and steps for the rest give the training forward's logits.
 void check_against_training(const ModelConfig& config, const std::string& spec) {
   CAPTURE(spec, config.kv_heads, config.qk_norm, config.qkv_bias, config.tied_embeddings);
   ThreadPool pool(2);
-  test::SmallModel small(config, 8.0F);
+  SmallModel small(config, 8.0F);
   Engine engine(small.model(), options_for(spec, config.layers), kCpu, pool);
   const std::vector<int32_t> tokens = random_tokens(150, 5);
   std::vector<std::vector<float>> expected;
@@ -113,7 +69,7 @@ TEST_CASE("engine: results do not depend on the batch, bit for bit") {
   constexpr int kSequences = 20;  // more than one call's worth
   for (const char* spec : {"dense", "topk:k=9"}) {
     ThreadPool pool(2), single(1);
-    test::SmallModel small(config, 8.0F);
+    SmallModel small(config, 8.0F);
     Engine together(small.model(), options_for(spec, config.layers, kSequences), kCpu, pool);
     std::vector<int> ids;
     for (int s = 0; s < kSequences; ++s) {
@@ -137,7 +93,7 @@ TEST_CASE("engine: results do not depend on the batch, bit for bit") {
 TEST_CASE("engine: forks go on as the original would, and apart from it") {
   ThreadPool pool(2);
   const ModelConfig config = base_config();
-  test::SmallModel small(config, 8.0F);
+  SmallModel small(config, 8.0F);
   Engine engine(small.model(), options_for("topk:k=8", config.layers, 3), kCpu, pool);
   const int a = engine.prefill(random_tokens(70, 1));
   const int b = engine.fork(a);
@@ -158,7 +114,7 @@ TEST_CASE("engine: forks go on as the original would, and apart from it") {
 TEST_CASE("engine: kept mass, cache size") {
   ThreadPool pool(2);
   const ModelConfig config = base_config();
-  test::SmallModel small(config, 8.0F);
+  SmallModel small(config, 8.0F);
   Engine engine(small.model(), options_for("0:dense;1:topk:k=4;2:topk:100%", 3), kCpu, pool);
   CHECK(engine.kept_mass() == std::vector<double>{1, 1, 1});
   CHECK(engine.cache_bytes() == 0);
@@ -177,7 +133,7 @@ TEST_CASE("engine: kept mass, cache size") {
 TEST_CASE("engine: prompts and steps it cannot take are user errors and change nothing") {
   ThreadPool pool(1);
   const ModelConfig config = base_config();
-  test::SmallModel small(config, 8.0F);
+  SmallModel small(config, 8.0F);
   EngineOptions options = options_for("dense", config.layers, 2);
   options.max_context = 10;
   Engine engine(small.model(), options, kCpu, pool);

@@ -78,6 +78,82 @@ TEST_CASE("generate: end of text, stop strings across tokens, full context") {
   }
 }
 
+TEST_CASE("generate: any of the end ids ends a sample; others do not") {
+  Fixture f;
+  GenerateOptions o = greedy(50);
+  o.end_ids = {'m', 'k'};
+  const GenerateResult r = f.run("h", o);
+  CHECK(r.samples[0].text == "ij");
+  CHECK(r.samples[0].ids == std::vector<int32_t>{'i', 'j', 'k'});
+  CHECK(r.samples[0].finish == Finish::Eos);
+  CHECK(f.streamed == "ij");
+  // The end of the text is one only where it is named: 'z' is followed by it, it by byte 2.
+  const GenerateResult past = f.run("w", o);
+  CHECK(past.samples[0].ids[3] == f.tokenizer->eos());
+  CHECK(past.samples[0].ids.size() == 50);
+  CHECK(past.samples[0].finish == Finish::Length);
+}
+
+TEST_CASE("generate: the text of control tokens is shown only when asked for") {
+  // Shows its control tokens, as tokenizers of Hugging Face do.
+  class Shown : public Tokenizer {
+   public:
+    int64_t vocab() const override { return bytes_->vocab(); }
+    std::vector<int32_t> encode(std::string_view t) const override { return bytes_->encode(t); }
+    std::string decode(std::span<const int32_t> ids) const override {
+      std::string text;
+      for (const int32_t id : ids)
+        text += id < 256 ? std::string(1, static_cast<char>(id)) : "</s>";
+      return text;
+    }
+    int32_t bos() const override { return -1; }
+    int32_t eos() const override { return bytes_->eos(); }
+    int32_t unk() const override { return -1; }
+    std::string piece(int32_t id) const override { return bytes_->piece(id); }
+    std::string kind() const override { return "shown"; }
+    const std::string& model_bytes() const override { return bytes_->model_bytes(); }
+    int32_t token_bytes(int32_t id) const override { return bytes_->token_bytes(id); }
+
+   private:
+    std::unique_ptr<Tokenizer> bytes_ = make_tokenizer("bytes", "");
+  };
+  Fixture f;
+  f.tokenizer = std::make_unique<Shown>();
+  GenerateOptions o = greedy(5);
+  o.end_ids = {'#'};
+  CHECK(f.run("x", o).samples[0].text == "yz\2\3");
+  o.control = ControlTokens::Show;
+  CHECK(f.run("x", o).samples[0].text == "yz</s>\2\3");
+}
+
+TEST_CASE("generate: a turn in a cache gives what a fresh prompt gives") {
+  Fixture f;
+  PromptCache cache(f.engine);
+  const auto turn = [&](const std::string& prompt, const GenerateOptions& o) {
+    return generate(f.engine, cache, *f.tokenizer, f.tokenizer->encode(prompt), o);
+  };
+  GenerateResult r = turn("abc", greedy(5));
+  CHECK(r.samples[0].text == "defgh");
+  CHECK(r.timing.reused_tokens == 0);
+  CHECK(f.engine.length(cache.sequence()) == 7);  // the last token was sampled, not seen
+  r = turn("abcdefgh,a", greedy(3));
+  CHECK(r.samples[0].text == "bcd");
+  CHECK(r.timing.reused_tokens == 7);
+  CHECK(r.timing.prompt_tokens == 10);
+  GenerateOptions o = greedy(50);
+  o.end_ids = {'e'};
+  r = turn("abcdefgh,ab", o);  // the last turn's beginning, taken back
+  CHECK(r.samples[0].text == "cd");
+  CHECK(r.timing.reused_tokens == 10);
+  CHECK(r.samples[0].logprobs == f.run("abcdefgh,ab", o).samples[0].logprobs);
+  CHECK(turn("abcdefgh,ab" + std::string(47, '0'), greedy(50)).samples[0].finish ==
+        Finish::Context);
+  CHECK_THROWS_AS(turn(std::string(65, 'x'), greedy(5)), UserError);
+  CHECK(turn("m", greedy(2)).samples[0].text == "no");
+  o.samples = 2;
+  CHECK_THROWS_AS(turn("m", o), BugError);
+}
+
 TEST_CASE("generate: text is valid UTF-8 whatever bytes come") {
   Fixture f;
   const GenerateResult r = f.run("\x7e", greedy(4));  // 7f 80 81 82: three stray continuation bytes

@@ -4,6 +4,7 @@
 #include "kernels/adamw/adamw_ref.h"
 #include "kernels/cross_entropy/cross_entropy_ref.h"
 #include "kernels/embedding/embedding_ref.h"
+#include "kernels/lora/lora_ref.h"
 #include "kernels/matmul/matmul_ref.h"
 #include "kernels/qk_norm/qk_norm_ref.h"
 #include "kernels/reduce/reduce_ref.h"
@@ -41,6 +42,12 @@ TEST_CASE("matmul") {
   check_op<ref::MatmulForwardRef>();
   check_op<ref::MatmulBackwardRef>();
   check_gradients<ref::MatmulBackwardRef>();
+}
+
+TEST_CASE("lora") {
+  check_op<ref::LoraMergeRef>();
+  check_op<ref::LoraBackwardRef>();
+  check_gradients<ref::LoraBackwardRef>();
 }
 
 TEST_CASE("swiglu") {

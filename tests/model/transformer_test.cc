@@ -59,7 +59,7 @@ struct Fixture {
   std::vector<float> backward(Recompute recompute) {
     std::vector<float> loss(tokens.size(), NAN);
     std::fill(grads.begin(), grads.end(), 0.0F);
-    Params g = bind_params(config, view(grads.data(), {parameter_count(config)}));
+    Gradients g{bind_params(config, view(grads.data(), {parameter_count(config)})), {}};
     forward_backward(model, input(), view(targets.data(), {static_cast<int64_t>(targets.size())}),
                      1.0F / static_cast<float>(valid), recompute, g,
                      view(loss.data(), {static_cast<int64_t>(loss.size())}), nullptr, context);
@@ -177,7 +177,7 @@ TEST_CASE("the plan needs exactly the memory of the step") {
     const auto rows = static_cast<int64_t>(f.tokens.size());
     const Tensor flat{nullptr, DType::F32, {parameter_count(f.config)}};
     model.params = bind_params(f.config, flat);
-    Params grads = bind_params(f.config, flat);
+    Gradients grads{bind_params(f.config, flat), {}};
     forward_backward(model, input, {nullptr, DType::I32, {rows}}, 1.0F, policy, grads,
                      {nullptr, DType::F32, {rows}}, nullptr, plan);
     CHECK(plan.arena.peak() == f.context.arena.peak());

@@ -22,7 +22,7 @@ Operand strided(const BlasOperand& a) {
 
 template <class X, class Y>
 __global__ void product_kernel(Operand a, Operand b, Y* d, const Y* c, const Y* bias, int64_t m,
-                               int64_t n, int64_t k, int64_t stride) {
+                               int64_t n, int64_t k, int64_t stride, float alpha) {
   const int64_t at = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (at >= m * n) return;
   const int64_t row = at / n, column = at % n;
@@ -32,6 +32,7 @@ __global__ void product_kernel(Operand a, Operand b, Y* d, const Y* c, const Y* 
   for (int64_t i = 0; i < k; ++i) {
     sum = fmaf(as_float(x[i * a.column_stride]), as_float(y[i * b.row_stride]), sum);
   }
+  sum *= alpha;
   if (bias != nullptr) sum += as_float(bias[column]);
   if (c != nullptr) sum += as_float(c[row * stride + column]);
   d[row * stride + column] = from_float<Y>(sum);
@@ -41,7 +42,7 @@ template <class X, class Y>
 void product(const BlasGemm& g, cudaStream_t stream) {
   launch(&product_kernel<X, Y>, grid_size(ceil_div(g.m * g.n, kThreads)), kThreads, 0, stream,
          strided(g.a), strided(g.b), static_cast<Y*>(g.d), static_cast<const Y*>(g.c),
-         static_cast<const Y*>(g.bias), g.m, g.n, g.k, g.d_stride);
+         static_cast<const Y*>(g.bias), g.m, g.n, g.k, g.d_stride, g.alpha);
 }
 
 }  // namespace

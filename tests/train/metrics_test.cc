@@ -113,6 +113,10 @@ TEST_CASE("status line: every figure of the step") {
   CHECK(format_status(status) ==
         "step 120/1000 | loss 3.912 | norm 0.61 | lr 3.0e-4 | 412 ms | 12.3k tok/s | 48% mfu | "
         "mass 0.93 | mem 1.2 GiB | eta 2m11s");
+  status.step.epoch = 0.36;
+  status.epochs = 3;
+  CHECK(format_status(status).starts_with("step 120/1000 | epoch 0.36/3 | loss"));
+  status.epochs = 0;
   status.steps = 0;
   status.kept_mass.reset();
   CHECK(format_status(status).starts_with("step 120 | loss"));

@@ -6,6 +6,7 @@
 #include "kernels/attention/score_bits.h"
 #include "kernels/cuda/blas.h"
 #include "kernels/cuda/blas_choices.h"
+#include "kernels/lora/lora_ref.h"
 #include "kernels/matmul/matmul_ref.h"
 #include "src/base/file.h"
 #include "tests/kernels/op_harness.h"
@@ -87,6 +88,11 @@ int differences(const std::vector<float>& a, const std::vector<float>& b) {
 TEST_CASE("matmul on CUDA") {
   check_cuda_op<ref::MatmulForwardRef>();
   check_cuda_op<ref::MatmulBackwardRef>();
+}
+
+TEST_CASE("low-rank adaptation on CUDA") {
+  check_cuda_op<ref::LoraMergeRef>();
+  check_cuda_op<ref::LoraBackwardRef>();
 }
 
 TEST_CASE("matmul on CUDA: F32 results of BF16 operands") {

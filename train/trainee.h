@@ -1,0 +1,73 @@
+#pragma once
+/// The weights of a run on its device: all of them trained, or frozen with trained adapters.
+
+#include <string>
+
+#include "checkpoints/model_source.h"
+#include "src/model/transformer.h"
+#include "train/compute.h"
+#include "train/optimizer.h"
+
+namespace pivot {
+
+class Trainee {
+ public:
+  /// Takes the memory of weights, gradients and moments; everything is zero. On the plan device
+  /// nothing is taken.
+  Trainee(const TrainOptions& options, const Compute& compute, Context& ctx);
+  Trainee(const Trainee&) = delete;
+  Trainee& operator=(const Trainee&) = delete;
+
+  Model& model() { return model_; }
+  const Model& model() const { return model_; }
+  /// Over all weights, or over the adapters.
+  Optimizer& optimizer() { return optimizer_; }
+  const Optimizer& optimizer() const { return optimizer_; }
+  bool has_adapters() const { return model_.lora.on(); }
+  /// What AdamW trains, in its order.
+  const std::vector<ParamInfo>& trained() const { return trained_; }
+
+  /// Memory of all weights: masters, rounded ones, the frozen base.
+  size_t weight_bytes() const { return optimizer_.weight_bytes() + base_.bytes(); }
+
+  /// Random weights, or random adapters: those of step 0.
+  void initialise(uint64_t seed, Context& ctx);
+  /// Random weights under the adapters, where nothing but the time of a step matters.
+  void initialise_base(uint64_t seed, Context& ctx);
+  /// The weights of `source`, in pieces: into the weights that are trained, or the frozen base.
+  /// Returns the fingerprint of what was read (16 hex digits).
+  std::string read_weights(const ModelSource& source, Context& ctx);
+  /// After either, or after optimizer().weights() were written.
+  void weights_changed(Context& ctx) { optimizer_.weights_changed(ctx); }
+
+ private:
+  std::vector<ParamInfo> trained_;
+  Optimizer optimizer_;
+  DeviceBuffer base_memory_, frequencies_;
+  Tensor base_;  // (P) of the compute dtype: with adapters
+  Model model_;
+};
+
+/// A copy of `model` with its adapters merged, on its device, for whoever knows none (the decoder).
+class MergedModel {
+ public:
+  MergedModel(const Model& model, Context& ctx);
+  const Model& model() const { return model_; }
+
+ private:
+  DeviceBuffer memory_;
+  Model model_;
+};
+
+/// The same weights in host memory, flat (P) F32, for files.
+class MergedWeights {
+ public:
+  MergedWeights(const Model& model, Context& ctx);
+  const Tensor& tensor() const { return flat_; }
+
+ private:
+  DeviceBuffer memory_;
+  Tensor flat_;
+};
+
+}  // namespace pivot
