@@ -31,13 +31,14 @@ constexpr size_t kGroupConversations = 4096;
 constexpr uint32_t kHeldOutSubstream = 0xFFFFFFFDU;
 constexpr int64_t kFormat = 1;  // of what is written: another one is another fingerprint
 
-chat::ReaderOptions reader_options(const ChatOptions& o, const std::vector<std::string>& input) {
+chat::ReaderOptions reader_options(const ChatDataOptions& o,
+                                   const std::vector<std::string>& input) {
   if (input.empty()) throw_user("no conversations: name files of JSON lines");
   return {.input = input, .format = o.format, .skip_bad = o.skip_bad};
 }
 
 /// The share of `train` that is held out; nothing where `validation` names files.
-std::optional<Rational> held_out_share(const ChatOptions& o) {
+std::optional<Rational> held_out_share(const ChatDataOptions& o) {
   if (o.validation.empty()) return Rational{0, 1};
   if (o.validation.size() > 1 || std::filesystem::exists(o.validation.front())) return {};
   try {
@@ -81,7 +82,7 @@ class PartWriter {
 };
 
 /// Counts what became of a conversation; throws UserError where that is not allowed.
-void account(const EncodedChat& chat, const std::string& place, const ChatOptions& o,
+void account(const EncodedChat& chat, const std::string& place, const ChatDataOptions& o,
              int64_t context, ChatCounts& counts) {
   switch (chat.fate) {
     case Fate::Kept:
@@ -126,7 +127,7 @@ std::vector<chat::Conversation> next_group(chat::ConversationReader& reader) {
 
 class Builder {
  public:
-  Builder(const ChatOptions& options, const ChatTarget& target, ThreadPool& pool)
+  Builder(const ChatDataOptions& options, const ChatTarget& target, ThreadPool& pool)
       : options_(options),
         target_(target),
         pool_(pool),
@@ -163,7 +164,7 @@ class Builder {
   const ChatCounts& counts() const { return counts_; }
 
  private:
-  const ChatOptions& options_;
+  const ChatDataOptions& options_;
   const ChatTarget& target_;
   ThreadPool& pool_;
   chat::RenderOptions render_;
@@ -179,8 +180,8 @@ std::string why_nothing(const ChatBuildResult& r) {
       c.read, c.no_assistant, c.masked, c.longer, r.context, c.refused, c.bad);
 }
 
-void require_parts(const ChatBuildResult& r, const ChatOptions& o, std::optional<Rational> share,
-                   ChatTarget::FewHeldOut few) {
+void require_parts(const ChatBuildResult& r, const ChatDataOptions& o,
+                   std::optional<Rational> share, ChatTarget::FewHeldOut few) {
   if (r.train.conversations + r.validation.conversations == 0) {
     throw_user("nothing is left to learn from: {}", why_nothing(r));
   }
@@ -207,13 +208,13 @@ Json file_list(const std::vector<std::string>& files) {
   return list;
 }
 
-Json option_list(ChatOptions options) {
+Json option_list(ChatDataOptions options) {
   Json json = Json::object();
   for (const OptionField& field : option_fields(options)) json[field.key] = field.print();
   return json;
 }
 
-ShardInfo chat_shard_info(const ChatOptions& o, const ChatTarget& t,
+ShardInfo chat_shard_info(const ChatDataOptions& o, const ChatTarget& t,
                           const std::vector<std::string>& files) {
   ShardInfo info = shard_info(t.tokenizer);
   info.keep_whole = true;
@@ -247,7 +248,7 @@ bool is_held_out(int64_t index, Rational share) {
                                                             static_cast<uint64_t>(k)));
 }
 
-ChatBuildResult build_chat(const ChatOptions& o, const ChatTarget& target, ThreadPool& pool) {
+ChatBuildResult build_chat(const ChatDataOptions& o, const ChatTarget& target, ThreadPool& pool) {
   const auto start = std::chrono::steady_clock::now();
   check_chat_options(o);
   const std::optional<Rational> share = held_out_share(o);
@@ -291,7 +292,7 @@ ChatBuildResult build_chat(const ChatOptions& o, const ChatTarget& target, Threa
   return result;
 }
 
-std::string chat_fingerprint(const ChatOptions& o, const ChatTarget& target) {
+std::string chat_fingerprint(const ChatDataOptions& o, const ChatTarget& target) {
   const std::optional<Rational> share = held_out_share(o);
   const auto contents = [&](const std::vector<std::string>& input) {
     Json list = Json::array();
@@ -320,7 +321,7 @@ std::string read_chat_fingerprint(const std::string& directory) {
   return json.is_object() ? json.value("fingerprint", "") : "";
 }
 
-chat::Conversation first_conversation(const ChatOptions& o, const ChatTarget& target) {
+chat::Conversation first_conversation(const ChatDataOptions& o, const ChatTarget& target) {
   check_chat_options(o);
   const chat::RenderOptions render = render_options(o, target.tokenizer);
   chat::ConversationReader reader(reader_options(o, o.train));
