@@ -12,7 +12,7 @@
 namespace pivot {
 namespace {
 
-ChatSettings settings_of(const ChatOptions& o) {
+ChatSettings settings_of(const TalkOptions& o) {
   return {.sampler = o.sampler,
           .max_tokens = o.tokens,
           .stop = o.stop,
@@ -46,7 +46,7 @@ std::string with_argument(const std::string& text, const char* command, const ch
 
 class Dialogue {
  public:
-  Dialogue(const ChatOptions& options, const ChatStreams& streams)
+  Dialogue(const TalkOptions& options, const ChatStreams& streams)
       : streams_(streams),
         prefill_(options.session.prefill),
         template_name_(options.chat_template),
@@ -242,7 +242,7 @@ const Dialogue::Command Dialogue::kCommands[] = {
 
 }  // namespace
 
-void run_dialogue(const ChatOptions& options, const ChatStreams& streams) {
+void run_dialogue(const TalkOptions& options, const ChatStreams& streams) {
   Dialogue(options, streams).run(options.prompt);
 }
 

@@ -36,7 +36,7 @@ std::string with_breaks(const std::string& line) {
 
 class PlainChat {
  public:
-  PlainChat(const ChatOptions& options, const ChatStreams& streams)
+  PlainChat(const TalkOptions& options, const ChatStreams& streams)
       : options_(options), streams_(streams), session_(options_.session, 1) {
     log::info("{}: {}", session_.model().path(), session_.describe_attention());
     cache_.emplace(session_.engine());
@@ -144,7 +144,7 @@ class PlainChat {
               session_.kept_mass(), to_string(result.samples[0].finish));
   }
 
-  ChatOptions options_;
+  TalkOptions options_;
   ChatStreams streams_;
   Session session_;
   std::optional<PromptCache> cache_;
@@ -154,7 +154,7 @@ class PlainChat {
 
 }  // namespace
 
-void run_plain(const ChatOptions& options, const ChatStreams& streams) {
+void run_plain(const TalkOptions& options, const ChatStreams& streams) {
   PlainChat(options, streams).run();
 }
 

@@ -45,7 +45,7 @@ class Stream {
 
 struct Fixture {
   test::TempDir dir;
-  ChatOptions options;
+  TalkOptions options;
 
   Fixture() {
     log::set_level(log::Level::Off);
@@ -88,6 +88,13 @@ TEST_CASE("line input: lines, blocks of lines, a last line without an end") {
   CHECK(entries("\"\"\"/x\"\"\"\n") == Entries{"/x"});
   CHECK(entries(std::string(10000, 'x') + "\ny\n") == Entries{std::string(10000, 'x'), "y"});
   CHECK_THROWS_WITH(entries("\"\"\"a\nb\n"), ContainsSubstring("never ends"));
+}
+
+TEST_CASE("chat: a model cannot command a terminal") {
+  CHECK(without_controls("a\tb\nc \u00e9\u00a0\u20ac\U0001F600") ==
+        "a\tb\nc \u00e9\u00a0\u20ac\U0001F600");
+  CHECK(without_controls("\033[2Jx\r\177") == "\uFFFD[2Jx\uFFFD\uFFFD");
+  CHECK(without_controls("\u009b31m\u0080") == "\uFFFD31m\uFFFD");
 }
 
 TEST_CASE("chat: from a pipe every line is a message, answers alone come out") {

@@ -136,6 +136,23 @@ TEST_CASE("chat: an interrupt before the answer takes the message back") {
   CHECK(f.say("two").answer.text == "abcde");
 }
 
+TEST_CASE("chat: an interrupt stops an answer; what was said stays") {
+  Fixture f;
+  f.settings.max_tokens = 20;
+  catch_interrupts();
+  std::string streamed;
+  const ChatTurn turn = f.chat.say("one", f.settings, [&](int, std::string_view text) {
+    streamed += text;
+    if (streamed == "abc") std::raise(SIGINT);
+  });
+  clear_interrupt();
+  CHECK(turn.answer.finish == Finish::Interrupted);
+  CHECK_FALSE(turn.unanswered());
+  CHECK(f.said() == Said{"u:one", "a:abc"});
+  f.settings.max_tokens = 5;
+  CHECK(f.say("two").answer.text == "abcde");
+}
+
 TEST_CASE("chat: conversations are written and taken over") {
   Fixture f;
   f.chat.set_system("Be \"brief\".");

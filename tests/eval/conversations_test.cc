@@ -110,6 +110,7 @@ TEST_CASE("questions: bad lines are named", "[eval]") {
   CHECK_THROWS_WITH(with(R"(,"answers":[])"), ContainsSubstring("no list"));
   CHECK_THROWS_WITH(with(R"(,"answers":[1])"), ContainsSubstring("else than texts"));
   CHECK(with(R"(,"answers":["b"])").size() == 2);
+  CHECK_THROWS_WITH(with(R"(,"answers":["b"],"cluster":[1])"), ContainsSubstring("cluster"));
   const std::string answered = good.substr(0, good.size() - 2) + R"(,"answers":["b"]})" + "\n";
   CHECK_THROWS_WITH(f.read(answered), ContainsSubstring("not the user's"));
   CHECK_THROWS_AS(read_questions(f.dir / "nowhere.jsonl", f.format), UserError);
