@@ -304,7 +304,7 @@ TEST_CASE("chat probe: the first conversation that is learnt from is shown and c
   CHECK(probe.place.ends_with("talks.jsonl:2"));
   CHECK(show_chat(probe.runs, Style::Plain) ==
         "<user>question 3</s><assistant>{+answer xxx3</s>+}");
-  CHECK(probe.learnt == 16);
+  CHECK(probe.learnt == 15);
   CHECK(probe.ends_with == "> (62)");
   CHECK(probe.warnings.empty());
 
