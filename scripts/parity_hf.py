@@ -44,7 +44,7 @@ def arguments():
     parser.add_argument("--seed", type=int, default=1, help="of random weights and tokens")
     parser.add_argument("--keep", default="", help="directory for the models; removed at the end by default")
     parser.add_argument("--json", default="", help="write the results to this file")
-    parser.add_argument("--page", default="", help="write the table as Markdown to this file")
+    parser.add_argument("--page", default="", help="put the tables between the marks of this Markdown file")
     return parser.parse_args()
 
 
@@ -160,8 +160,8 @@ def main():
             json.dump(dict(versions=facts, rows=table.rows), file, indent=1)
             file.write("\n")
     if args.page:
-        with open(args.page, "w") as file:
-            file.write(page(table.rows, facts))
+        import pages
+        pages.between_marks(args.page, "results", page(table.rows, facts))
     broken = [row for row in table.rows if not row["holds"]]
     print(f"parity_hf: {len(table.rows)} comparisons, {len(broken)} broken")
     sys.exit(1 if broken or not table.rows else 0)

@@ -20,6 +20,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "lib"))
+import pages
 import sft_results
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -180,7 +181,7 @@ def report(args):
         sft_results.plot_native(results, name, metric, args.specs, folder / f"{name}.svg")
     page = folder.with_suffix(".md")
     if page.exists():
-        sft_results.between_marks(page, "results", sft_results.tables(results, args.specs))
+        pages.between_marks(page, "results", sft_results.tables(results, args.specs))
     else:
         print(sft_results.tables(results, args.specs))
 
