@@ -26,6 +26,8 @@ const std::vector<Target>& targets() {
       {"manifest", &read_manifest_file, &manifest_seeds},
       {"model", &read_model_file, &model_seeds},
       {"shard", &read_shard, &shard_seeds},
+      {"gguf", &read_gguf, &gguf_seeds},
+      {"gguf_export", &export_tokenizer, &export_seeds},
       {"decode_bytes", &decode_bytes, &id_seeds},
       {"decode_pieces", &decode_pieces, &id_seeds},
   };

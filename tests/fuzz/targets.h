@@ -48,6 +48,11 @@ std::vector<std::string> model_seeds();
 void read_shard(std::string_view bytes);
 std::vector<std::string> shard_seeds();
 
+void read_gguf(std::string_view bytes);
+std::vector<std::string> gguf_seeds();
+void export_tokenizer(std::string_view bytes);
+std::vector<std::string> export_seeds();
+
 void decode_bytes(std::string_view bytes);
 void decode_pieces(std::string_view bytes);
 std::vector<std::string> id_seeds();
