@@ -3,6 +3,7 @@
 /// train_step() in train/step.h.
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -25,6 +26,8 @@ struct TrainInputs {
   std::string tokenizer_kind;   // "bytes" | "sentencepiece"
   std::string tokenizer_bytes;  // copied into checkpoints
   std::string tokenizer_hash;
+  /// Companions of checkpoints, over those of `init` or of the checkpoint that is resumed.
+  std::map<std::string, std::string> companions = {};
   /// What options.init names: weights of step 0, companions; with adapters the base, in every
   /// session. Needed only while the trainer is made.
   const ModelSource* init = nullptr;
