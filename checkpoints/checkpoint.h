@@ -2,11 +2,12 @@
 /// Pivot checkpoints: a directory, complete or absent.
 ///
 ///   step_00000100/
-///     model.h5        /meta (attributes) and /params/<name>, F32
+///     model.h5        /meta (attributes) and /params/<name>, F32 (BF16 in converted checkpoints)
 ///     optimizer.h5    /m/<name>, /v/<name>, F32 (absent in exported checkpoints)
 ///     state.json      step, consumed sequences, ... : TrainState
 ///     config.toml     resolved configuration of the run
-///     tokenizer.model or tokenizer.bytes
+///     tokenizer.model, tokenizer.json or tokenizer.bytes
+///     companions      files that travel with the model: see CheckpointInfo
 ///     MANIFEST.json   size and XXH3 of every other file; written last
 /// Written under a temporary name, fsynced, renamed: see docs/formats/checkpoint.md.
 
@@ -30,6 +31,13 @@ struct TrainState {
   std::map<std::string, double> values;  // loss averages, best validation loss, ...
 };
 
+/// Files that may travel with a model verbatim.
+inline constexpr char kTokenizerConfigFile[] = "tokenizer_config.json";  // as Tokenizer::config()
+inline constexpr char kHfConfigFile[] = "hf_config.json";  // config.json of the model's origin
+inline constexpr char kGenerationConfigFile[] = "generation_config.json";
+inline constexpr const char* kCompanionFiles[] = {kTokenizerConfigFile, kHfConfigFile,
+                                                  kGenerationConfigFile};
+
 struct CheckpointInfo {
   ModelConfig model;
   std::string attention;       // layer spec the last step was trained with
@@ -39,14 +47,14 @@ struct CheckpointInfo {
   std::string config_toml;
   std::string pivot_version;
   TrainState state;
-  /// Files that travel with the model verbatim, by name: kTokenizerConfigFile, kHfConfigFile,
-  /// kGenerationConfigFile. Absent ones are not there.
-  std::map<std::string, std::string> companions;
-};
+  std::map<std::string, std::string> companions;  // of kCompanionFiles, those there are
 
-inline constexpr char kTokenizerConfigFile[] = "tokenizer_config.json";  // as Tokenizer::config()
-inline constexpr char kHfConfigFile[] = "hf_config.json";  // config.json of the model's origin
-inline constexpr char kGenerationConfigFile[] = "generation_config.json";
+  /// The text of a companion, "" where there is none.
+  std::string companion(const std::string& name) const {
+    const auto found = companions.find(name);
+    return found == companions.end() ? "" : found->second;
+  }
+};
 
 /// A file of a checkpoint that its owner writes.
 struct CheckpointFile {

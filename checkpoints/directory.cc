@@ -55,18 +55,14 @@ bool looks_like_checkpoint(const std::string& path) {
 [[noreturn]] void nothing_found(const std::string& path) {
   constexpr size_t kShown = 6;
   std::vector<std::string> names = entries(path);
-  if (std::find(names.begin(), names.end(), "config.json") != names.end()) {
-    throw_user("{} looks like a Hugging Face model; a Pivot checkpoint or run directory is needed",
-               path);
-  }
   const size_t count = names.size();
   names.resize(std::min(count, kShown));
   std::string found;
   for (const std::string& name : names) found += (found.empty() ? "" : ", ") + name;
   if (count > kShown) found += ", ...";
   throw_user(
-      "no complete checkpoint in {} (found: {}); give a checkpoint, or a run directory that "
-      "has saved one",
+      "no complete checkpoint in {} (found: {}); give a checkpoint, a run directory that has saved "
+      "one, a Hugging Face directory with its config.json, or a .gguf file",
       path, count == 0 ? "nothing" : found);
 }
 
@@ -93,10 +89,16 @@ std::vector<std::string> list_checkpoints(const std::string& dir) {
 
 std::string find_checkpoint(const std::string& path) {
   if (!fs::exists(path)) {
-    throw_user("{} does not exist; give a checkpoint or a run directory", path);
+    throw_user(
+        "{} does not exist; give a checkpoint, a run directory, a Hugging Face directory or a "
+        ".gguf file",
+        path);
   }
   if (!fs::is_directory(path)) {
-    throw_user("{} is a file; give the checkpoint directory or the run directory", path);
+    throw_user(
+        "{} is a file; give the directory of a checkpoint, run or Hugging Face model, or a .gguf "
+        "file",
+        path);
   }
   if (looks_like_checkpoint(path)) {
     read_manifest(path);

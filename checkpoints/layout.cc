@@ -31,8 +31,12 @@ bool is_temporary_name(const std::string& name) {
 
 std::string tokenizer_file(const std::string& kind) {
   if (kind == "sentencepiece") return "tokenizer.model";
+  if (kind == "huggingface") return "tokenizer.json";
   if (kind == "bytes") return "tokenizer.bytes";
-  throw_user("tokenizer kind '{}' is not known; this build knows bytes and sentencepiece", kind);
+  throw_user(
+      "tokenizer kind '{}' is not known; this build knows bytes, sentencepiece and "
+      "huggingface",
+      kind);
 }
 
 }  // namespace pivot::layout

@@ -26,8 +26,8 @@ std::optional<int64_t> parse_step_name(const std::string& name);
 /// True for step_N.tmp and the like.
 bool is_temporary_name(const std::string& name);
 
-/// "tokenizer.model" for "sentencepiece", "tokenizer.bytes" for "bytes". Throws UserError for any
-/// other kind.
+/// "tokenizer.model" for "sentencepiece", "tokenizer.json" for "huggingface", "tokenizer.bytes" for
+/// "bytes". Throws UserError for any other kind.
 std::string tokenizer_file(const std::string& kind);
 
 }  // namespace pivot::layout

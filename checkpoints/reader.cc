@@ -48,6 +48,9 @@ CheckpointInfo read_checkpoint_info(const std::string& path) {
     throw_user("{}/{} is not the tokenizer this model was trained with: put the original back",
                path, tokenizer);
   }
+  for (const char* name : kCompanionFiles) {
+    if (has_file(files, name)) info.companions[name] = read_verified(path, files, name);
+  }
   if (info.state.step != file.int64_attribute("/meta", "step")) {
     throw_user("{}: {} is of step {}, {} of step {}: files of two checkpoints were mixed", path,
                layout::kStateFile, info.state.step, layout::kModelFile,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <set>
 
 #include <nlohmann/json.hpp>
 
@@ -45,6 +46,43 @@ SafetensorsFile::SafetensorsFile(const std::string& path) : file_(path) {
   metadata_ = std::move(header.metadata);
 }
 
+SafetensorsWriter::SafetensorsWriter(const std::string& path, const std::vector<Item>& items,
+                                     const std::map<std::string, std::string>& metadata) {
+  nlohmann::ordered_json header = nlohmann::ordered_json::object();
+  if (!metadata.empty()) header["__metadata__"] = metadata;
+  std::set<std::string> names = {"__metadata__"};
+  for (const Item& item : items) {
+    PIVOT_CHECK(names.insert(item.name).second, "tensor name '{}' is reserved or given twice",
+                item.name);
+    auto bytes = static_cast<uint64_t>(safetensors_dtype_bytes(item.dtype));
+    for (const int64_t d : item.shape) bytes *= static_cast<uint64_t>(d);
+    header[item.name] = {{"dtype", item.dtype},
+                         {"shape", item.shape},
+                         {"data_offsets", {missing_, missing_ + bytes}}};
+    missing_ += bytes;
+  }
+  // Metadata may hold any bytes of a prompt; JSON must be UTF-8.
+  std::string text = header.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  text.resize((text.size() + kAlignment - 1) / kAlignment * kAlignment, ' ');
+  const uint64_t length = text.size();
+  out_ = std::make_unique<OutputFile>(path);
+  out_->write({reinterpret_cast<const char*>(&length), kLengthBytes});
+  out_->write(text);
+}
+
+SafetensorsWriter::~SafetensorsWriter() = default;
+
+void SafetensorsWriter::write(std::string_view bytes) {
+  PIVOT_CHECK(bytes.size() <= missing_, "{} bytes beyond the last tensor", bytes.size());
+  out_->write(bytes);
+  missing_ -= bytes.size();
+}
+
+void SafetensorsWriter::commit() {
+  PIVOT_CHECK(missing_ == 0, "{} bytes of tensors were not written", missing_);
+  out_->commit();
+}
+
 void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
                        const std::map<std::string, std::string>& metadata) {
   // Widest elements first keeps every tensor aligned to its element without padding.
@@ -53,29 +91,14 @@ void write_safetensors(const std::string& path, const std::vector<NamedTensor>& 
   std::stable_sort(order.begin(), order.end(), [](const NamedTensor* a, const NamedTensor* b) {
     return dtype_bytes(a->tensor.dtype) > dtype_bytes(b->tensor.dtype);
   });
-
-  nlohmann::ordered_json header = nlohmann::ordered_json::object();
-  if (!metadata.empty()) header["__metadata__"] = metadata;
-  uint64_t offset = 0;
+  std::vector<SafetensorsWriter::Item> items;
   for (const NamedTensor* item : order) {
-    PIVOT_CHECK(item->name != "__metadata__" && !header.contains(item->name),
-                "tensor name '{}' is reserved or given twice", item->name);
-    const uint64_t end = offset + item->tensor.bytes();
-    std::vector<int64_t> shape;
-    for (int i = 0; i < item->tensor.shape.rank; ++i) shape.push_back(item->tensor.dim(i));
-    header[item->name] = {{"dtype", dtype_name(item->tensor.dtype)},
-                          {"shape", shape},
-                          {"data_offsets", {offset, end}}};
-    offset = end;
+    const Shape& shape = item->tensor.shape;
+    items.push_back({item->name,
+                     dtype_name(item->tensor.dtype),
+                     {shape.dim.begin(), shape.dim.begin() + shape.rank}});
   }
-  // Metadata may hold any bytes of a prompt; JSON must be UTF-8.
-  std::string text = header.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-  text.resize((text.size() + kAlignment - 1) / kAlignment * kAlignment, ' ');
-  const uint64_t length = text.size();
-
-  OutputFile out(path);
-  out.write({reinterpret_cast<const char*>(&length), kLengthBytes});
-  out.write(text);
+  SafetensorsWriter out(path, items, metadata);
   for (const NamedTensor* item : order) {
     out.write({static_cast<const char*>(item->tensor.data), item->tensor.bytes()});
   }

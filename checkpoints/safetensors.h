@@ -6,12 +6,15 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "src/base/file.h"
 #include "src/core/tensor.h"
 
 namespace pivot {
+
+class OutputFile;
 
 /// Memory-mapped reader; never allocates beyond a small multiple of the file's size.
 class SafetensorsFile {
@@ -25,11 +28,38 @@ class SafetensorsFile {
   };
   const std::map<std::string, Entry>& entries() const { return entries_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  /// As MappedFile::release, of a part of an entry's bytes.
+  void release(std::span<const std::byte> part) const { file_.release(part); }
 
  private:
   MappedFile file_;
   std::map<std::string, Entry> entries_;
   std::map<std::string, std::string> metadata_;
+};
+
+/// A file written front to back; nothing but the piece at hand is in memory. Appears complete or
+/// not at all.
+class SafetensorsWriter {
+ public:
+  struct Item {
+    std::string name;
+    std::string dtype;  // as in Entry
+    std::vector<int64_t> shape;
+  };
+  /// Elements of one width, or widest first: that aligns every tensor without padding. Throws Error
+  /// if the file cannot be written.
+  SafetensorsWriter(const std::string& path, const std::vector<Item>& items,
+                    const std::map<std::string, std::string>& metadata);
+  ~SafetensorsWriter();
+
+  /// The bytes of all items, in their order, in pieces of any size.
+  void write(std::string_view bytes);
+  /// After the last byte.
+  void commit();
+
+ private:
+  std::unique_ptr<OutputFile> out_;
+  uint64_t missing_ = 0;  // bytes
 };
 
 struct NamedTensor {

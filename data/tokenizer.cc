@@ -64,7 +64,7 @@ class ByteTokenizer : public Tokenizer {
 }  // namespace
 
 std::string Tokenizer::hash() const {
-  return hash_hex(kind() + '\n' + model_bytes());
+  return tokenizer_hash(kind(), model_bytes());
 }
 
 Encoding Tokenizer::encode_spans(std::string_view text, SpecialText) const {

@@ -129,7 +129,7 @@ AttentionRates attention_rates(const ModelConfig& c, int64_t rows, const Attenti
     copy_from_host(docs, offsets, ctx);
     fill_random(qkv, ctx, 1);
     fill_random(dout, ctx, 2);
-    const float scale = 1.0F / std::sqrt(static_cast<float>(c.head_dim));
+    const float scale = attention_scale(c);
     const AttentionForward forward{.out = out,
                                    .lse = lse,
                                    .tau = tau,

@@ -100,8 +100,7 @@ class GgufSource : public ModelSource {
     }
     info_.tokenizer_kind = "huggingface";
     info_.tokenizer_bytes = print_tokenizer_json(vocabulary, file_.path());
-    // As Tokenizer::hash(), which is above this layer.
-    info_.tokenizer_hash = hash_hex(info_.tokenizer_kind + '\n' + info_.tokenizer_bytes);
+    info_.tokenizer_hash = tokenizer_hash(info_.tokenizer_kind, info_.tokenizer_bytes);
     info_.companions[kTokenizerConfigFile] = print_tokenizer_config(vocabulary, file_.path());
     info_.companions[kGenerationConfigFile] = print_generation_config(vocabulary);
   }

@@ -40,9 +40,9 @@ class HuggingFaceReader {
     const std::string type = model.value("type", "BPE");
     if (type == "Unigram") {
       read_unigram(model);
-    } else if (type == "BPE" && model.value("byte_fallback", false)) {
-      read_sentencepiece(model);
-    } else if (type == "BPE" && has_byte_level()) {
+    } else if (type != "BPE") {
+      no_name_for("this kind of model");
+    } else if (has_byte_level()) {
       v_.model = "gpt2";
       v_.pre = recognise_pre_tokenizer(
                    json_.value("normalizer", Json()).dump(), json_.at("pre_tokenizer").dump(),
@@ -51,7 +51,7 @@ class HuggingFaceReader {
       read_vocab(model);
       v_.merges = merges(model);
     } else {
-      no_name_for("this kind of model");
+      read_sentencepiece(model);
     }
     read_added();
     name_unknown(model);

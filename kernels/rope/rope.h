@@ -11,25 +11,43 @@ namespace pivot {
 
 /// How the base frequencies are stretched for long contexts; the names of Hugging Face configs.
 struct RopeScaling {
-  std::string type = "none";        // none | linear | llama3
-  double factor = 1;                // linear, llama3
+  std::string type = "none";        // none | linear | llama3 | yarn
+  double factor = 1;                // all: how many times the original context
   double low_freq_factor = 1;       // llama3
   double high_freq_factor = 4;      // llama3
-  int64_t original_context = 8192;  // llama3: context length before scaling
+  int64_t original_context = 8192;  // llama3, yarn: context length before scaling
+  double beta_fast = 32;            // yarn: with more turns over original_context no change
+  double beta_slow = 1;             // yarn: with fewer turns full scaling
+  bool truncate = true;             // yarn: both bounds widened to whole channels
+  double attention_factor = 0;      // yarn: of queries and keys; 0 derives it from the next two
+  double mscale = 0;                // yarn; 0 where not given
+  double mscale_all_dim = 0;        // yarn; 0 where not given
 
   template <class V>
   void visit(V&& v) {
-    v("type", type, "RoPE scaling: none, linear or llama3");
-    v("factor", factor, "how many times the original context (linear, llama3)");
+    v("type", type, "RoPE scaling: none, linear, llama3 or yarn");
+    v("factor", factor, "how many times the original context (linear, llama3, yarn)");
     v("low_freq_factor", low_freq_factor, "llama3: below original_context/this no change");
     v("high_freq_factor", high_freq_factor, "llama3: above original_context/this full scaling");
-    v("original_context", original_context, "llama3: context length of pretraining");
+    v("original_context", original_context, "llama3, yarn: context length of pretraining");
+    v("beta_fast", beta_fast, "yarn: channels that turn more often in original_context stay");
+    v("beta_slow", beta_slow, "yarn: channels that turn less often are stretched by factor");
+    v("truncate", truncate, "yarn: widen the range in between to whole channels");
+    v("attention_factor", attention_factor,
+      "yarn: scale of queries and keys; 0 derives it from factor, mscale and mscale_all_dim");
+    v("mscale", mscale, "yarn: weight of ln(factor) in attention_factor, with mscale_all_dim");
+    v("mscale_all_dim", mscale_all_dim, "yarn: the same in its denominator");
   }
 };
 
 /// frequency[i] = theta^(-2 i / D), scaled; computed in double, stored (D / 2) F32.
-/// Throws UserError on an unknown scaling type.
+/// Throws UserError on an unknown scaling type or parameters out of range.
 std::vector<float> rope_frequencies(int head_dim, double theta, const RopeScaling& scaling);
+
+/// What scaling multiplies queries and keys by, each: 1 but for yarn (Peng et al., arXiv
+/// 2309.00071): 1 + 0.1 ln(factor), or as attention_factor, mscale and mscale_all_dim say. The
+/// rotation itself does not scale: attention's scale takes the square (attention_scale()).
+double rope_attention_factor(const RopeScaling& scaling);
 
 enum class RopeDirection { Forward, Backward };
 

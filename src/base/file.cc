@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <memory>
 #include <utility>
 
 #include <fcntl.h>
@@ -69,6 +70,15 @@ MappedFile::~MappedFile() {
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
 
+void MappedFile::release(std::span<const std::byte> part) const {
+  if (part.empty()) return;
+  // Pages that are only touched by the part go too: whoever needs them next has them read again.
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(part.data()) / page * page;
+  const uintptr_t end = reinterpret_cast<uintptr_t>(part.data()) + part.size();
+  ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);  // advice: may be ignored
+}
+
 std::string read_file(const std::string& path) {
   const Descriptor fd(open_for_reading(path));
   std::string bytes;
@@ -131,8 +141,25 @@ std::string hash_hex(std::string_view bytes) {
 }
 
 std::string hash_file_hex(const std::string& path) {
-  const MappedFile file(path);
-  return hash_hex(file.text());
+  const Descriptor fd(open_for_reading(path));
+  regular_size(fd.get(), path);
+  const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(),
+                                                                              &XXH3_freeState);
+  XXH3_64bits_reset(state.get());
+  // Read and not mapped: a checkpoint may be larger than memory, and maps count as such.
+  constexpr size_t kBuffer = size_t{1} << 20;
+  const auto buffer = std::make_unique<char[]>(kBuffer);
+  for (;;) {
+    const ssize_t got = ::read(fd.get(), buffer.get(), kBuffer);
+    if (got == 0) return fmt::format("{:016x}", XXH3_64bits_digest(state.get()));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw_error("cannot read {}: {}", path, reason());
+    XXH3_64bits_update(state.get(), buffer.get(), static_cast<size_t>(got));
+  }
+}
+
+std::string tokenizer_hash(std::string_view kind, std::string_view bytes) {
+  return hash_hex(fmt::format("{}\n{}", kind, bytes));
 }
 
 }  // namespace pivot

@@ -19,6 +19,9 @@ class MappedFile {
   MappedFile& operator=(MappedFile&&) = delete;
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
+  /// Says that this part of bytes() is done with: it no longer counts as memory of the process and
+  /// comes from the file again if it is asked for after all. For files larger than memory.
+  void release(std::span<const std::byte> part) const;
 
  private:
   const std::byte* data_ = nullptr;
@@ -44,5 +47,7 @@ void require_free_disk(const std::string& path, int64_t needed, std::string_view
 /// XXH3-64 as 16 hex digits: identity of tokenizers, shards and checkpoint files.
 std::string hash_hex(std::string_view bytes);
 std::string hash_file_hex(const std::string& path);
+/// Identity of a tokenizer: hash_hex of its kind, a line end and the bytes of its file.
+std::string tokenizer_hash(std::string_view kind, std::string_view bytes);
 
 }  // namespace pivot

@@ -1,8 +1,10 @@
 #include "src/decode/loaded_model.h"
 
 #include <algorithm>
+#include <memory>
 #include <vector>
 
+#include "checkpoints/model_source.h"
 #include "kernels/rope/rope.h"
 #include "src/base/check.h"
 #include "src/core/context.h"
@@ -10,24 +12,32 @@
 namespace pivot {
 namespace {
 
-// Weights rounded and uploaded at once: 64 MiB of F32, far above what a copy costs to start.
-constexpr int64_t kChunk = int64_t{1} << 24;
+// Values read, rounded and uploaded at once: 64 MiB of F32, far above what a copy costs to start.
+constexpr int64_t kPiece = int64_t{1} << 24;
 constexpr int64_t kRoundGrain = int64_t{1} << 16;
 
-// values (count) F32 on the host to `dst`, F32 or BF16 on the context's device.
-void upload_weights(const Tensor& dst, const float* values, Context& ctx) {
-  if (dst.dtype == DType::F32) {
-    copy_from_host(dst, values, ctx);
-    return;
-  }
-  std::vector<BFloat16> rounded(static_cast<size_t>(std::min(kChunk, dst.count())));
-  for (int64_t at = 0; at < dst.count(); at += kChunk) {
-    const int64_t count = std::min(kChunk, dst.count() - at);
-    ctx.pool.for_ranges(count, kRoundGrain, [&](int64_t begin, int64_t end) {
-      std::transform(values + at + begin, values + at + end, rounded.begin() + begin, to_bfloat16);
-    });
-    copy_from_host(dst.rows(at, at + count), rounded.data(), ctx);
-  }
+// Fills `flat` (P), F32 or BF16 on the context's device, piece by piece: no second copy of a model.
+void upload_weights(const ModelSource& source, const Tensor& flat, Context& ctx) {
+  std::vector<float> values;
+  std::vector<BFloat16> rounded;
+  const std::vector<ParamInfo> params = list_params(source.info().model);
+  for_each_piece(params, kPiece, [&](const ParamInfo& p, int64_t begin, int64_t end) {
+    const int64_t width = p.shape.count() / p.shape[0];
+    const int64_t count = (end - begin) * width;
+    const int64_t at = p.offset + begin * width;
+    values.resize(static_cast<size_t>(count));
+    read_rows(source, p, begin, end, values.data(), &ctx.pool);
+    const void* bytes = values.data();
+    if (flat.dtype == DType::BF16) {
+      rounded.resize(values.size());
+      ctx.pool.for_ranges(count, kRoundGrain, [&](int64_t first, int64_t last) {
+        std::transform(values.begin() + first, values.begin() + last, rounded.begin() + first,
+                       to_bfloat16);
+      });
+      bytes = rounded.data();
+    }
+    copy_from_host(flat.rows(at, at + count), bytes, ctx);
+  });
 }
 
 }  // namespace
@@ -48,7 +58,9 @@ Placement parse_placement(std::string_view device, std::string_view dtype) {
 
 LoadedModel::LoadedModel(const std::string& path, const std::string& attention_spec,
                          const Placement& placement, ThreadPool& pool)
-    : path_(find_checkpoint(path)), placement_(placement), info_(read_checkpoint_info(path_)) {
+    : path_(find_model(path)), placement_(placement) {
+  const std::unique_ptr<ModelSource> source = open_model(path_);
+  info_ = source->info();
   validate(info_.model);
   validate_dtype(info_.model, placement.dtype);
   const Device device = placement.device;
@@ -59,12 +71,9 @@ LoadedModel::LoadedModel(const std::string& path, const std::string& attention_s
   weights_ = DeviceBuffer(device, static_cast<size_t>(count) * dtype_bytes(placement.dtype));
   const Tensor flat{weights_.data(), placement.dtype, {count}};
   if (device.kind == Device::Kind::Cpu) {
-    read_checkpoint_tensors(path_, info_.model, flat, {}, {});
+    read_weights(*source, flat, &pool);
   } else {
-    const DeviceBuffer host(Device{}, static_cast<size_t>(count) * sizeof(float));
-    const Tensor values = view(static_cast<float*>(host.data()), {count});
-    read_checkpoint_tensors(path_, info_.model, values, {}, {});
-    upload_weights(flat, values.as<float>(), ctx);
+    upload_weights(*source, flat, ctx);
   }
 
   const std::vector<float> turns =

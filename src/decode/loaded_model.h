@@ -1,5 +1,5 @@
 #pragma once
-/// A checkpoint in memory: weights, tokenizer facts and the attention it was trained with.
+/// A model in memory: weights, tokenizer facts and the attention it was trained with.
 
 #include <string>
 #include <string_view>
@@ -24,8 +24,8 @@ Placement parse_placement(std::string_view device, std::string_view dtype);
 
 class LoadedModel {
  public:
-  /// `path`: checkpoint, run directory or directory of checkpoints. `attention_spec` "" takes the
-  /// one the model was trained with. Throws UserError on a damaged checkpoint or a bad spec.
+  /// `path`: as open_model(). `attention_spec` "" takes the one the model was trained with. Throws
+  /// UserError on a damaged model or a bad spec.
   LoadedModel(const std::string& path, const std::string& attention_spec,
               const Placement& placement, ThreadPool& pool);
 

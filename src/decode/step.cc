@@ -1,7 +1,5 @@
 #include "src/decode/step.h"
 
-#include <cmath>
-
 #include "kernels/embedding/embedding.h"
 #include "kernels/kv_store/kv_store.h"
 #include "kernels/matmul/matmul.h"
@@ -124,7 +122,7 @@ class Step {
                       .lengths = input_.lengths,
                       .heads = c_.heads,
                       .kv_heads = c_.kv_heads,
-                      .scale = 1.0F / std::sqrt(static_cast<float>(c_.head_dim)),
+                      .scale = attention_scale(c_),
                       .max_length = input_.max_length,
                       .policy = policy},
                      ctx_);

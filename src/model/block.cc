@@ -1,7 +1,5 @@
 #include "src/model/block.h"
 
-#include <cmath>
-
 #include "kernels/attention/attention.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/qk_norm/qk_norm.h"
@@ -31,7 +29,7 @@ struct Block {
         input(a.input),
         rows(a.input.tokens.dim(0)),
         eps(static_cast<float>(c.norm_eps)),
-        scale(1.0F / std::sqrt(static_cast<float>(c.head_dim))) {}
+        scale(attention_scale(c)) {}
 
   Tensor activation(Shape shape, Context& ctx) const {
     return ctx.scratch.tensor(model.compute_dtype(), shape);

@@ -52,5 +52,7 @@ void validate(const ModelConfig& config);
 /// Throws UserError if the model cannot compute in this type.
 void validate_dtype(const ModelConfig& config, DType dtype);
 int64_t parameter_count(const ModelConfig& config);
+/// What attention multiplies q . k by: 1 / sqrt(D), and the square of rope_attention_factor().
+float attention_scale(const ModelConfig& config);
 
 }  // namespace pivot

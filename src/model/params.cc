@@ -1,5 +1,7 @@
 #include "src/model/params.h"
 
+#include <algorithm>
+
 #include "src/base/check.h"
 #include "src/base/philox.h"
 
@@ -43,6 +45,12 @@ void validate_dtype(const ModelConfig& c, DType dtype) {
              c.head_dim);
 }
 
+float attention_scale(const ModelConfig& c) {
+  const float plain = 1.0F / std::sqrt(static_cast<float>(c.head_dim));
+  const double factor = rope_attention_factor(c.rope_scaling);
+  return factor == 1 ? plain : static_cast<float>(factor * factor / std::sqrt(c.head_dim));
+}
+
 std::vector<ParamInfo> list_params(const ModelConfig& config) {
   std::vector<ParamInfo> list;
   int64_t offset = 0;
@@ -53,6 +61,17 @@ std::vector<ParamInfo> list_params(const ModelConfig& config) {
                  offset += shape.count();
                });
   return list;
+}
+
+void for_each_piece(const std::vector<ParamInfo>& params, int64_t elements,
+                    const std::function<void(const ParamInfo&, int64_t, int64_t)>& visit) {
+  for (const ParamInfo& p : params) {
+    const int64_t rows = p.shape[0];
+    const int64_t step = std::max<int64_t>(1, elements / (p.shape.count() / rows));
+    for (int64_t begin = 0; begin < rows; begin += step) {
+      visit(p, begin, std::min(begin + step, rows));
+    }
+  }
 }
 
 int64_t parameter_count(const ModelConfig& config) {

@@ -2,6 +2,7 @@
 /// The parameters of a model: named, shaped and initialised by ONE visitor; stored flat.
 /// Weights, gradients and both moments use the same layout.
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -70,6 +71,11 @@ struct ParamInfo {
   int64_t offset;  // elements into the flat buffer
 };
 std::vector<ParamInfo> list_params(const ModelConfig& config);
+
+/// Visits runs of rows of at most `elements` values (but at least a row), in storage order.
+void for_each_piece(
+    const std::vector<ParamInfo>& params, int64_t elements,
+    const std::function<void(const ParamInfo& param, int64_t begin, int64_t end)>& visit);
 
 /// Views into a flat (P) tensor in the order of list_params; sets head = embed when tied.
 Params bind_params(const ModelConfig& config, const Tensor& flat);

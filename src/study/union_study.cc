@@ -1,6 +1,5 @@
 #include "src/study/union_study.h"
 
-#include <cmath>
 #include <numeric>
 
 #include "kernels/attention/attention.h"
@@ -74,7 +73,7 @@ class Pass {
                        .doc_offsets = input.doc_offsets,
                        .heads = c.heads,
                        .kv_heads = c.kv_heads,
-                       .scale = 1.0F / std::sqrt(static_cast<float>(c.head_dim)),
+                       .scale = attention_scale(c),
                        .max_document = input.max_document,
                        .policy = result.policy},
                       ctx);

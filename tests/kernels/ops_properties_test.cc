@@ -362,6 +362,58 @@ TEST_CASE("rope: backward undoes forward, values stay, scores depend on the dist
   CHECK(std::abs(score(17, 5) - score(18, 5)) > 0.1);
 }
 
+// Made with transformers 5.24 (ROPE_INIT_FUNCTIONS["yarn"], fp32).
+TEST_CASE("rope frequencies and attention factor of yarn") {
+  RopeScaling yarn;
+  yarn.type = "yarn";
+  yarn.factor = 4;
+  yarn.original_context = 256;
+  const auto expect = [](const RopeScaling& scaling, int head_dim, double theta,
+                         const std::vector<double>& want, double attention_factor) {
+    const auto found = rope_frequencies(head_dim, theta, scaling);
+    REQUIRE(found.size() == want.size());
+    for (size_t i = 0; i < want.size(); ++i) {
+      CAPTURE(i);
+      CHECK(static_cast<double>(found[i]) == Approx(want[i]).epsilon(1e-6));
+    }
+    CHECK(rope_attention_factor(scaling) == Approx(attention_factor).epsilon(1e-12));
+  };
+  const std::vector<double> whole = {1,      0.25693506,     0.0625,  0.0138349654,
+                                     0.0025, 0.000790569466, 0.00025, 7.90569466e-05};
+  expect(yarn, 16, 10000, whole, 1.138629436111989);
+  yarn.attention_factor = 1.25;
+  expect(yarn, 16, 10000, whole, 1.25);
+  yarn.attention_factor = 0;
+  yarn.truncate = false;
+  yarn.beta_fast = 16;
+  yarn.beta_slow = 2;
+  expect(yarn, 16, 10000,
+         {1, 0.291525632, 0.0506643951, 0.00790569466, 0.0025, 0.000790569466, 0.00025,
+          7.90569466e-05},
+         1.138629436111989);
+
+  RopeScaling weighted;
+  weighted.type = "yarn";
+  weighted.factor = 8;
+  weighted.original_context = 4096;
+  weighted.mscale = 0.7;
+  weighted.mscale_all_dim = 1.3;
+  expect(weighted, 32, 500000,
+         {1, 0.440366626, 0.193922758, 0.0853971019, 0.0310249757, 0.0107642869, 0.00346401567,
+          0.000963433762, 0.000176776681, 7.78465546e-05, 3.42810235e-05, 1.50962178e-05,
+          6.64786967e-06, 2.92749974e-06, 1.28917316e-06, 5.6770881e-07},
+         0.9017839869787123);
+
+  yarn.beta_slow = 20;  // above beta_fast
+  CHECK_THROWS_WITH(rope_frequencies(16, 10000, yarn), ContainsSubstring("beta_slow"));
+  yarn.beta_slow = 1;
+  yarn.mscale = -1;
+  CHECK_THROWS_WITH(rope_frequencies(16, 10000, yarn), ContainsSubstring("mscale"));
+  yarn.mscale = 0;
+  yarn.original_context = 0;
+  CHECK_THROWS_AS(rope_frequencies(16, 10000, yarn), UserError);
+}
+
 TEST_CASE("rope frequencies: none, linear and llama3") {
   const auto plain = rope_frequencies(8, 10000, {});
   REQUIRE(plain.size() == 4);
@@ -400,8 +452,8 @@ TEST_CASE("rope frequencies: none, linear and llama3") {
   CHECK(stretched > 20);
 
   RopeScaling unknown;
-  unknown.type = "yarn";
-  CHECK_THROWS_WITH(rope_frequencies(8, 10000, unknown), ContainsSubstring("'yarn'"));
+  unknown.type = "dynamic";
+  CHECK_THROWS_WITH(rope_frequencies(8, 10000, unknown), ContainsSubstring("'dynamic'"));
   llama.low_freq_factor = 5;
   CHECK_THROWS_AS(rope_frequencies(8, 10000, llama), UserError);
 }
