@@ -52,12 +52,14 @@ void Trainer::load_weights() {
     log::info("reading {}: {}", options_.init, inputs_.init->describe());
     base_fingerprint_ = trainee_.read_weights(*inputs_.init, ctx_);
   }
-  if (inputs_.init != nullptr) companions_ = inputs_.init->info().companions;
+  companions_ = inputs_.companions;
+  if (inputs_.init != nullptr) companions_.merge(std::map(inputs_.init->info().companions));
   if (!resumed_.empty()) {
     restore(resumed_);
   } else if (inputs_.init == nullptr || trainee_.has_adapters()) {
     trainee_.initialise(options_.seed, ctx_);
   }
+  for (const auto& [name, text] : inputs_.companions) companions_[name] = text;
   trainee_.weights_changed(ctx_);
 }
 

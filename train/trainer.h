@@ -3,6 +3,7 @@
 /// train_step() in train/step.h.
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -25,15 +26,21 @@ struct TrainInputs {
   std::string tokenizer_kind;   // "bytes" | "sentencepiece"
   std::string tokenizer_bytes;  // copied into checkpoints
   std::string tokenizer_hash;
+  /// Companions of checkpoints, over those of `init` or of the checkpoint that is resumed.
+  std::map<std::string, std::string> companions = {};
   /// What options.init names: weights of step 0, companions; with adapters the base, in every
   /// session. Needed only while the trainer is made.
   const ModelSource* init = nullptr;
   double peak_flops = 0;  // what MFU is a share of; 0 measures matmul
 };
 
+struct TextSample {
+  std::string prompt, text;
+};
+
 struct TrainCallbacks {
-  /// Continues options.sample.prompt with the weights as they are. Empty: no samples.
-  std::function<std::string(const Model&, ThreadPool&)> sample;
+  /// Texts with the weights as they are. Empty: no samples.
+  std::function<std::vector<TextSample>(const Model&, ThreadPool&)> sample;
   /// Asked after every step; true saves and stops. Empty: a signal (src/base/interrupt.h).
   std::function<bool()> stop;
 };

@@ -28,6 +28,7 @@ struct Command {
 
 constexpr Command kCommands[] = {
     {"train", "train a model from scratch", &run_train},
+    {"sft", "fine-tune a model on conversations", &run_sft},
     {"plan", "memory, FLOPs and time of a training run before it starts", &run_plan},
     {"eval", "perplexity and task accuracy under any list of attention specs", &run_eval},
     {"convert", "make a checkpoint of a Hugging Face model or a GGUF file", &run_convert},

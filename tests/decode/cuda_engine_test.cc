@@ -84,36 +84,84 @@ int32_t best(const std::vector<float>& logits) {
 
 }  // namespace
 
+namespace {
+
+struct Difference {
+  double worst = 0, largest = 0;  // of the logits of the CPU's engine in F32
+};
+
+// Logits of 61 tokens of prompt and 9 steps, and kept mass, against the CPU's.
+Difference compare_with_cpu(const ModelConfig& config, const char* spec, DType dtype) {
+  test::SmallModel small(config, 8.0F);
+  ThreadPool pool(2);
+  const auto policies = parse_layer_policies(spec, 2);
+  Engine expected(small.model(), {.attention = policies, .prefill = policies, .max_context = 0},
+                  Device{}, pool);
+  DeviceModel on_device(small, dtype);
+  const auto engine = on_device.engine(spec, 1);
+  const std::vector<int32_t> tokens = random_tokens(70, 5);
+  const std::vector<int32_t> prompt(tokens.begin(), tokens.begin() + 61);
+  const int a = expected.prefill(prompt);
+  const int b = engine->prefill(prompt);
+  Difference d;
+  for (size_t t = prompt.size();; ++t) {
+    const std::vector<float> want = logits_of(expected, a), got = logits_of(*engine, b);
+    for (size_t i = 0; i < want.size(); ++i) {
+      d.worst = std::max(d.worst, std::abs(double{want[i]} - got[i]));
+      d.largest = std::max(d.largest, std::abs(double{want[i]}));
+    }
+    if (t == tokens.size()) break;
+    expected.step({a}, {tokens[t]});
+    engine->step({b}, {tokens[t]});
+  }
+  for (size_t layer = 0; layer < 2; ++layer) {
+    const double margin = dtype == DType::F32 ? 1e-4 : 0.05;
+    CHECK(engine->kept_mass()[layer] == Approx(expected.kept_mass()[layer]).margin(margin));
+  }
+  return d;
+}
+
+// Shapes of families: SmolLM2 (nine heads on three), Llama 3 (eight on one), Qwen2 (bias).
+std::vector<ModelConfig> families() {
+  ModelConfig smol = config_of();
+  smol.qk_norm = false;
+  smol.heads = 9;
+  smol.kv_heads = 3;
+  smol.head_dim = 64;
+  ModelConfig llama = config_of(1);
+  llama.qk_norm = false;
+  llama.heads = 8;
+  llama.tied_embeddings = false;
+  ModelConfig qwen = config_of(1);
+  qwen.heads = 3;
+  qwen.qkv_bias = true;
+  return {smol, llama, qwen};
+}
+
+}  // namespace
+
 TEST_CASE("cuda engine: F32 gives the CPU's logits and kept mass") {
   for (const char* spec : {"dense", "topk:k=8", "0:dense;1:topk:10%,sink=2,group=sum"}) {
     CAPTURE(spec);
-    test::SmallModel small(config_of(), 8.0F);
-    ThreadPool pool(2);
-    const auto policies = parse_layer_policies(spec, 2);
-    Engine expected(small.model(), {.attention = policies, .prefill = policies, .max_context = 0},
-                    Device{}, pool);
-    DeviceModel on_device(small, DType::F32);
-    const auto engine = on_device.engine(spec, 1);
-    const std::vector<int32_t> tokens = random_tokens(70, 5);
-    const std::vector<int32_t> prompt(tokens.begin(), tokens.begin() + 61);
-    const int a = expected.prefill(prompt);
-    const int b = engine->prefill(prompt);
-    double worst = 0, largest = 0;
-    for (size_t t = prompt.size();; ++t) {
-      const std::vector<float> want = logits_of(expected, a), got = logits_of(*engine, b);
-      for (size_t i = 0; i < want.size(); ++i) {
-        worst = std::max(worst, std::abs(double{want[i]} - got[i]));
-        largest = std::max(largest, std::abs(double{want[i]}));
-      }
-      if (t == tokens.size()) break;
-      expected.step({a}, {tokens[t]});
-      engine->step({b}, {tokens[t]});
-    }
+    const Difference d = compare_with_cpu(config_of(), spec, DType::F32);
     // fp32 sums over at most 70 keys, 48 channels and 2 layers in other orders; logits below 10.
-    CHECK(largest > 0.5);
-    CHECK(worst < 2e-4);
-    for (size_t layer = 0; layer < 2; ++layer) {
-      CHECK(engine->kept_mass()[layer] == Approx(expected.kept_mass()[layer]).margin(1e-4));
+    CHECK(d.largest > 0.5);
+    CHECK(d.worst < 2e-4);
+  }
+}
+
+TEST_CASE("cuda engine: every family's shapes, in F32 and in BF16") {
+  for (const ModelConfig& config : families()) {
+    for (const char* spec : {"dense", "topk:k=8"}) {
+      CAPTURE(config.heads, config.kv_heads, spec);
+      const Difference single = compare_with_cpu(config, spec, DType::F32);
+      CHECK(single.largest > 0.5);
+      CHECK(single.worst < 1e-3);
+      // Weights and activations rounded to 8 bits, each a relative 2^-9, through two layers; with
+      // Top-k a key near the threshold changes places, and one of eight values with it.
+      const Difference half = compare_with_cpu(config, spec, DType::BF16);
+      CHECK(half.worst > single.worst);
+      CHECK(half.worst < (std::string(spec) == "dense" ? 0.1 : 0.25) * half.largest);
     }
   }
 }
@@ -164,6 +212,27 @@ TEST_CASE("cuda engine: results do not depend on the company, bit for bit") {
   together->step({fork, again, ids[1]}, {9, 9, 9});
   CHECK(same_bits(logits_of(*together, fork), logits_of(*together, again)));
   CHECK_FALSE(same_bits(logits_of(*together, fork), logits_of(*together, ids[1])));
+}
+
+TEST_CASE("cuda engine: tokens appended at once have the bits of steps, also after a truncation") {
+  test::SmallModel small(config_of(), 8.0F);
+  DeviceModel on_device(small, DType::BF16);
+  const std::vector<int32_t> tokens = random_tokens(80, 3);
+  const std::vector<int32_t> prompt(tokens.begin(), tokens.begin() + 60);
+  for (const char* spec : {"dense", "topk:k=8"}) {
+    CAPTURE(spec);
+    const auto engine = on_device.engine(spec, 3);
+    const int stepped = engine->prefill(prompt), once = engine->prefill(prompt);
+    const int pieces = engine->fork(once);
+    for (size_t t = 60; t < tokens.size(); ++t) engine->step({stepped}, {tokens[t]});
+    engine->extend(once, {tokens.begin() + 60, tokens.end()});  // more rows than one step has
+    CHECK(same_bits(logits_of(*engine, once), logits_of(*engine, stepped)));
+    engine->extend(pieces, {9, 9, 9});
+    engine->truncate(pieces, 60);
+    engine->extend(pieces, {tokens.begin() + 60, tokens.begin() + 63});
+    engine->extend(pieces, {tokens.begin() + 63, tokens.end()});
+    CHECK(same_bits(logits_of(*engine, pieces), logits_of(*engine, stepped)));
+  }
 }
 
 }  // namespace pivot
