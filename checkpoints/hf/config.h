@@ -42,7 +42,4 @@ struct HfConfigFacts {
 /// attention, step and version. Throws UserError for a model that no family has.
 std::string print_hf_config(const CheckpointInfo& info, const HfConfigFacts& facts);
 
-/// The family that config.json of print_hf_config() names.
-std::string hf_family(const ModelConfig& model);
-
 }  // namespace pivot

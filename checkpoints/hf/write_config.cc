@@ -113,10 +113,6 @@ Json changed_config(const std::string& original, const ModelConfig& c) {
 
 }  // namespace
 
-std::string hf_family(const ModelConfig& model) {
-  return family_of(model).type;
-}
-
 std::string print_hf_config(const CheckpointInfo& info, const HfConfigFacts& facts) {
   const std::string original = info.companion(kHfConfigFile);
   Json json = original.empty() ? new_config(info.model, facts.special)
