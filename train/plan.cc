@@ -103,7 +103,7 @@ std::vector<Batch> rehearsed_batches(const TrainOptions& o, const Compute& compu
   if (compute.device.target() != Device::Kind::Cuda) return batches;
   for (int64_t longest = seq_len; longest >= 2; longest = longest / 2) {
     for (int64_t documents = 1; documents * longest <= 4 * tokens; documents *= 2) {
-      if (documents * longest < tokens) continue;
+      if (documents * longest < tokens || documents > tokens) continue;
       batches.push_back(packed_batch(rows, seq_len, documents, longest));
     }
   }
