@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "data/chat_options.h"
 #include "data/loader.h"
 #include "src/base/options.h"
 #include "src/model/config.h"
@@ -129,6 +130,7 @@ struct TrainOptions {
   CheckpointOptions checkpoint;
   ValidationOptions validation;
   SampleDuringOptions sample;
+  ChatDataOptions chat;  // `pivot sft`
 
   /// Keys that were set from outside, as opposed to defaults (option_fields below); not an option.
   std::set<std::string> given;
@@ -171,6 +173,7 @@ struct TrainOptions {
     v.group("checkpoint", checkpoint);
     v.group("validation", validation);
     v.group("sample", sample);
+    v.group("chat", chat);
   }
 };
 

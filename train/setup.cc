@@ -128,7 +128,9 @@ std::vector<std::string> advice(const TrainOptions& o) {
         "attention.spec {} keeps every key of a row of {} tokens: nothing is sparse here",
         o.attention.spec, o.data.seq_len));
   }
-  if (sparse && parse_extent(o.attention.dense_first, "attention.dense_first").off() &&
+  // A model that was trained before can look things up already.
+  if (sparse && o.init.empty() &&
+      parse_extent(o.attention.dense_first, "attention.dense_first").off() &&
       parse_extent(o.attention.anneal, "attention.anneal").off()) {
     lines.push_back(
         "attention.dense_first=0: Top-k from the first step; looking up one of many keys may not "

@@ -232,10 +232,12 @@ bool Trainer::validate_model() {
 
 void Trainer::write_sample() {
   const Model& model = trainee_.model();
-  const std::string text = trainee_.has_adapters()
-                               ? callbacks_.sample(MergedModel(model, ctx_).model(), pool_)
-                               : callbacks_.sample(model, pool_);
-  dir_->sample(state_.step, schedule_.stages()[stage_].spec, options_.sample.prompt, text);
+  const std::vector<TextSample> samples =
+      trainee_.has_adapters() ? callbacks_.sample(MergedModel(model, ctx_).model(), pool_)
+                              : callbacks_.sample(model, pool_);
+  for (const TextSample& s : samples) {
+    dir_->sample(state_.step, schedule_.stages()[stage_].spec, s.prompt, s.text);
+  }
 }
 
 }  // namespace pivot

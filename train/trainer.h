@@ -34,9 +34,13 @@ struct TrainInputs {
   double peak_flops = 0;  // what MFU is a share of; 0 measures matmul
 };
 
+struct TextSample {
+  std::string prompt, text;
+};
+
 struct TrainCallbacks {
-  /// Continues options.sample.prompt with the weights as they are. Empty: no samples.
-  std::function<std::string(const Model&, ThreadPool&)> sample;
+  /// Texts with the weights as they are. Empty: no samples.
+  std::function<std::vector<TextSample>(const Model&, ThreadPool&)> sample;
   /// Asked after every step; true saves and stops. Empty: a signal (src/base/interrupt.h).
   std::function<bool()> stop;
 };

@@ -1,6 +1,7 @@
 // pivot chat: a conversation with a model, or a text written in turns with it.
 #include <unistd.h>
 
+#include "data/utf8.h"
 #include "src/base/check.h"
 #include "src/base/interrupt.h"
 #include "src/cli/chat_modes.h"
@@ -29,13 +30,32 @@ std::pair<std::string, std::string> split_command(const std::string& line) {
   return {line.substr(0, space), line.substr(rest)};
 }
 
+std::string without_controls(std::string_view text) {
+  std::string out;
+  for (size_t at = 0; at < text.size(); ++at) {
+    const auto byte = static_cast<uint8_t>(text[at]);
+    // U+0080 to U+009F are C2 80 to C2 9F.
+    const bool wide = byte == 0xC2 && at + 1 < text.size() && (text[at + 1] & 0xE0) == 0x80;
+    const bool control = (byte < 0x20 && byte != '\t' && byte != '\n') || byte == 0x7F || wide;
+    if (control) {
+      out += kReplacementCharacter;
+    } else {
+      out += text[at];
+    }
+    at += wide ? 1 : 0;
+  }
+  return out;
+}
+
 void write_text(std::FILE* out, std::string_view text) {
+  std::string safe;
+  if (::isatty(::fileno(out)) != 0) text = safe = without_controls(text);
   std::fwrite(text.data(), 1, text.size(), out);
   if (std::fflush(out) != 0) throw_error("the answer cannot be written (disk full, closed pipe?)");
 }
 
 int run_chat(const std::vector<std::string>& args) {
-  ChatOptions options;
+  TalkOptions options;
   std::string model;
   CommandLine line("chat", "Talk with a model by its chat template");
   line.positional("MODEL", model, "the model, as --model", CommandLine::Optional);

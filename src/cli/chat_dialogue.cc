@@ -12,7 +12,7 @@
 namespace pivot {
 namespace {
 
-ChatSettings settings_of(const ChatOptions& o) {
+ChatSettings settings_of(const TalkOptions& o) {
   return {.sampler = o.sampler,
           .max_tokens = o.tokens,
           .stop = o.stop,
@@ -29,6 +29,16 @@ chat::Conversation read_conversation(const std::string& path) {
   return conversation;
 }
 
+// The model's own template, or the one named.
+chat::Template first_template(const std::string& spec, const Tokenizer& tokenizer) {
+  try {
+    return chat::load_template(spec, tokenizer);
+  } catch (const UserError& e) {
+    if (!spec.empty()) throw;
+    throw_user("{}\n--plain continues text without a template", e.what());
+  }
+}
+
 std::string with_argument(const std::string& text, const char* command, const char* what) {
   if (text.empty()) throw_user("{} needs {}", command, what);
   return text;
@@ -36,13 +46,13 @@ std::string with_argument(const std::string& text, const char* command, const ch
 
 class Dialogue {
  public:
-  Dialogue(const ChatOptions& options, const ChatStreams& streams)
+  Dialogue(const TalkOptions& options, const ChatStreams& streams)
       : streams_(streams),
         prefill_(options.session.prefill),
         template_name_(options.chat_template),
         settings_(settings_of(options)),
         session_(options.session, 1),
-        chat_(session_, options.chat_template) {
+        chat_(session_, first_template(options.chat_template, session_.tokenizer())) {
     chat_.set_system(options.system);
     log::info("{}: {}", session_.model().path(), session_.describe_attention());
   }
@@ -56,7 +66,7 @@ class Dialogue {
     if (input.terminal()) fmt::print(stderr, "/help lists the commands, Ctrl-C stops an answer\n");
     while (!left_) {
       try {
-        const std::optional<std::string> entry = input.next();
+        const std::optional<Entry> entry = input.next();
         if (!entry) return;
         take(*entry);
       } catch (const UserError& e) {
@@ -78,13 +88,13 @@ class Dialogue {
   };
   static const Command kCommands[];
 
-  void take(const std::string& entry) {
-    if (entry.empty()) return;
-    if (entry[0] != '/') {
-      say(entry);
+  void take(const Entry& entry) {
+    if (entry.text.empty()) return;
+    if (entry.block || entry.text[0] != '/') {
+      say(entry.text);
       return;
     }
-    const auto [name, argument] = split_command(entry);
+    const auto [name, argument] = split_command(entry.text);
     std::vector<std::string> names;
     for (const Command* c = kCommands; c->name != nullptr; ++c) {
       if (name == c->name) {
@@ -94,8 +104,8 @@ class Dialogue {
       names.emplace_back(c->name);
     }
     throw_user(
-        "{} is no command; did you mean {}? /help lists them (a message cannot begin with "
-        "a '/'; \"\"\" before and behind it helps)",
+        "{} is no command; did you mean {}? /help lists them (a message that begins "
+        "with a '/' goes between \"\"\" and \"\"\")",
         name, nearest_name(name, names));
   }
 
@@ -172,7 +182,7 @@ class Dialogue {
   }
   void chat_template(const std::string& spec) {
     if (!spec.empty()) {
-      chat_.set_template(spec);
+      chat_.set_template(chat::load_template(spec, session_.tokenizer()));
       template_name_ = spec;
     }
     fmt::print(stderr, "{}\n{}\n", template_name_.empty() ? "of the model" : template_name_,
@@ -232,7 +242,7 @@ const Dialogue::Command Dialogue::kCommands[] = {
 
 }  // namespace
 
-void run_dialogue(const ChatOptions& options, const ChatStreams& streams) {
+void run_dialogue(const TalkOptions& options, const ChatStreams& streams) {
   Dialogue(options, streams).run(options.prompt);
 }
 

@@ -10,7 +10,8 @@
 
 namespace pivot {
 
-struct ChatOptions {
+/// Flags of `pivot chat`.
+struct TalkOptions {
   SessionOptions session;
   std::string chat_template;
   std::string system;
@@ -44,16 +45,19 @@ struct ChatStreams {
 
 /// Messages and answers by the model's chat template. Where the input is no terminal a mistake ends
 /// it (UserError); on a terminal it is shown and the conversation goes on.
-void run_dialogue(const ChatOptions& options, const ChatStreams& streams);
+void run_dialogue(const TalkOptions& options, const ChatStreams& streams);
 /// A text that user and model write in turns.
-void run_plain(const ChatOptions& options, const ChatStreams& streams);
+void run_plain(const TalkOptions& options, const ChatStreams& streams);
 
 /// /set of both modes: "" lists, "name=value" sets. Throws UserError and changes nothing on a bad
 /// value.
 void set_sampler(SamplerOptions& sampler, const std::string& assignment);
 /// "a long text of" -> {"a", "long text of"}
 std::pair<std::string, std::string> split_command(const std::string& line);
-/// OnText for a file: writes and flushes.
+/// `text` with control characters but tab and line end replaced by U+FFFD: what a model writes must
+/// not command a terminal.
+std::string without_controls(std::string_view text);
+/// Writes and flushes; without controls where `out` is a terminal.
 void write_text(std::FILE* out, std::string_view text);
 
 }  // namespace pivot

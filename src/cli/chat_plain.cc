@@ -36,7 +36,7 @@ std::string with_breaks(const std::string& line) {
 
 class PlainChat {
  public:
-  PlainChat(const ChatOptions& options, const ChatStreams& streams)
+  PlainChat(const TalkOptions& options, const ChatStreams& streams)
       : options_(options), streams_(streams), session_(options_.session, 1) {
     log::info("{}: {}", session_.model().path(), session_.describe_attention());
     cache_.emplace(session_.engine());
@@ -49,9 +49,9 @@ class PlainChat {
     }
     LineInput input(streams_.in);
     if (input.terminal()) fmt::print(stderr, "{}", kHelp);
-    while (const std::optional<std::string> line = input.next()) {
+    while (const std::optional<Entry> entry = input.next()) {
       try {
-        if (!take(*line)) return;
+        if (!take(*entry)) return;
       } catch (const UserError& e) {
         if (!input.terminal()) throw;
         log::error("{}", e.what());
@@ -63,8 +63,9 @@ class PlainChat {
 
  private:
   // False: the user leaves.
-  bool take(const std::string& line) {
-    if (line.empty() || line[0] != '/') {
+  bool take(const Entry& entry) {
+    const std::string& line = entry.text;
+    if (entry.block || line.empty() || line[0] != '/') {
       turn(line);
       return true;
     }
@@ -143,7 +144,7 @@ class PlainChat {
               session_.kept_mass(), to_string(result.samples[0].finish));
   }
 
-  ChatOptions options_;
+  TalkOptions options_;
   ChatStreams streams_;
   Session session_;
   std::optional<PromptCache> cache_;
@@ -153,7 +154,7 @@ class PlainChat {
 
 }  // namespace
 
-void run_plain(const ChatOptions& options, const ChatStreams& streams) {
+void run_plain(const TalkOptions& options, const ChatStreams& streams) {
   PlainChat(options, streams).run();
 }
 

@@ -49,7 +49,7 @@ LineInput::Read LineInput::read_line(std::string& line, const char* prompt) {
   }
 }
 
-std::optional<std::string> LineInput::next() {
+std::optional<Entry> LineInput::next() {
   bool asked = false;  // Ctrl-C, nothing typed since
   for (;;) {
     std::string line;
@@ -58,7 +58,7 @@ std::optional<std::string> LineInput::next() {
       std::string text = line.substr(std::strlen(kFence));
       // """one line"""
       if (text.size() >= std::strlen(kFence) && text.ends_with(kFence)) {
-        return text.substr(0, text.size() - std::strlen(kFence));
+        return Entry{text.substr(0, text.size() - std::strlen(kFence)), true};
       }
       while ((read = read_line(line, "| ")) == Read::Line && !line.ends_with(kFence)) {
         text += (text.empty() ? "" : "\n") + line;
@@ -66,12 +66,12 @@ std::optional<std::string> LineInput::next() {
       if (read == Read::Line) {
         line.resize(line.size() - std::strlen(kFence));
         if (!line.empty()) text += (text.empty() ? "" : "\n") + line;
-        return text;
+        return Entry{text, true};
       }
       if (read == Read::End && !terminal_)
         throw_user("a block that begins with {} never ends", kFence);
     } else if (read == Read::Line) {
-      return line;
+      return Entry{line, false};
     }
     if (read == Read::End || terminated() || !terminal_ || asked) return std::nullopt;
     clear_interrupt();

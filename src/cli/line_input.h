@@ -6,6 +6,11 @@
 
 namespace pivot {
 
+struct Entry {
+  std::string text;
+  bool block;  // between """ and """: no command, whatever it begins with
+};
+
 class LineInput {
  public:
   /// Reads from a file descriptor; on a terminal it shows prompts (on standard error).
@@ -15,7 +20,7 @@ class LineInput {
   /// The next entry: a line, or the lines between """ and """. Nothing at the end of the input
   /// (Ctrl-D), on SIGTERM, and on the second Ctrl-C in a row. A block without an end throws
   /// UserError where it is read from a pipe.
-  std::optional<std::string> next();
+  std::optional<Entry> next();
 
  private:
   enum class Read { Line, End, Interrupted };

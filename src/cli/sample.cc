@@ -13,6 +13,7 @@
 #include "src/cli/commands.h"
 #include "src/decode/generate.h"
 #include "src/decode/session.h"
+#include "src/decode/turn_end.h"
 
 namespace pivot {
 namespace {
@@ -22,6 +23,8 @@ struct SampleOptions {
   std::string prompt;
   std::string prompt_file;
   bool bos = false;
+  bool chat = false;
+  std::string chat_template;
   int64_t tokens = 128;
   int n = 1;
   std::vector<std::string> stop;
@@ -36,6 +39,10 @@ struct SampleOptions {
     v("prompt", prompt, "text to continue");
     v("prompt_file", prompt_file, "file with the text to continue");
     v("bos", bos, "begin with the tokenizer's beginning-of-text token");
+    v("chat", chat, "the prompt is a user's message: it is answered by the chat template");
+    v("template", chat_template,
+      "--chat: name of a built-in chat template or a file of Jinja source; empty takes the "
+      "model's");
     v("tokens", tokens, "most tokens to generate");
     v("n", n, "samples of the same prompt");
     v("stop", stop,
@@ -74,6 +81,37 @@ std::string unescape(const std::string& text) {
     }
   }
   return out;
+}
+
+// A message that was piped in ends with the line end of `echo`, which is no part of it.
+std::string without_line_end(const std::string& text) {
+  return text.ends_with('\n') ? text.substr(0, text.size() - 1) : text;
+}
+
+std::vector<int32_t> text_prompt(const SampleOptions& options, const Tokenizer& tokenizer,
+                                 const std::string& prompt) {
+  std::vector<int32_t> ids = tokenizer.encode(prompt);
+  if (options.bos) {
+    if (tokenizer.bos() < 0) throw_user("--bos: this tokenizer has no beginning-of-text token");
+    ids.insert(ids.begin(), tokenizer.bos());
+  }
+  return ids;
+}
+
+// A conversation of one message; adds to `generation` what ends the answer.
+std::vector<int32_t> chat_prompt(const SampleOptions& options, const Session& session,
+                                 const std::string& prompt, GenerateOptions& generation) {
+  const Tokenizer& tokenizer = session.tokenizer();
+  const chat::Template chat_template = chat::load_template(options.chat_template, tokenizer);
+  const TurnEnd end = turn_end(chat_template, tokenizer, session.model().info());
+  generation.end_ids = end.ids;
+  generation.stop.insert(generation.stop.end(), end.texts.begin(), end.texts.end());
+  chat::Conversation conversation;
+  conversation.messages.push_back(
+      {.role = "user", .content = without_line_end(prompt), .extra = ""});
+  chat::RenderOptions render = chat::render_options(tokenizer);
+  render.add_generation_prompt = true;
+  return chat::tokenize(chat_template, conversation, render, tokenizer).ids;
 }
 
 void print_logprobs(const Generation& sample, const Tokenizer& tokenizer) {
@@ -139,10 +177,13 @@ int run_sample(const std::vector<std::string>& args) {
   CommandLine line("sample", "Continue a prompt with a trained model");
   line.options(options);
   line.footer(
-      "The prompt is --prompt, --prompt-file or standard input, as it is, line ends included.\n"
+      "The prompt is --prompt, --prompt-file or standard input, as it is, line ends included "
+      "(--chat: without the last one).\n"
       "Text goes to standard output, what was used and how fast it was to standard error.");
   if (!line.parse(args)) return 0;
   if (options.n < 1) throw_user("--n {} must be at least 1", options.n);
+  if (options.chat && options.bos) throw_user("--bos: a chat template begins the text itself");
+  if (!options.chat && !options.chat_template.empty()) throw_user("--template needs --chat");
   validate(options.sampler);
   catch_interrupts();
 
@@ -150,14 +191,11 @@ int run_sample(const std::vector<std::string>& args) {
   log::info("{}: {}", session.model().path(), session.describe_attention());
   const std::string prompt = read_prompt(options);
   const Tokenizer& tokenizer = session.tokenizer();
-  std::vector<int32_t> ids = tokenizer.encode(prompt);
-  if (options.bos) {
-    if (tokenizer.bos() < 0) throw_user("--bos: this tokenizer has no beginning-of-text token");
-    ids.insert(ids.begin(), tokenizer.bos());
-  }
   GenerateOptions generation{
       .sampler = options.sampler, .max_tokens = options.tokens, .samples = options.n, .stop = {}};
   for (const std::string& stop : options.stop) generation.stop.push_back(unescape(stop));
+  const std::vector<int32_t> ids = options.chat ? chat_prompt(options, session, prompt, generation)
+                                                : text_prompt(options, tokenizer, prompt);
 
   if (options.n == 1 && options.echo) fmt::print("{}", prompt);
   const GenerateResult result =

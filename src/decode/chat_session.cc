@@ -22,9 +22,9 @@ chat::Message message_of(const char* role, const std::string& content) {
 
 }  // namespace
 
-ChatSession::ChatSession(Session& session, const std::string& template_spec)
+ChatSession::ChatSession(Session& session, chat::Template chat_template)
     : session_(session),
-      template_(chat::load_template(template_spec, session.tokenizer())),
+      template_(std::move(chat_template)),
       end_(turn_end(template_, session.tokenizer(), session.model().info())),
       render_(chat::render_options(session.tokenizer())),
       cache_(std::in_place, session.engine()) {
@@ -33,10 +33,9 @@ ChatSession::ChatSession(Session& session, const std::string& template_spec)
   render_.now = std::time(nullptr);
 }
 
-void ChatSession::set_template(const std::string& spec) {
-  chat::Template other = chat::load_template(spec, session_.tokenizer());
-  end_ = turn_end(other, session_.tokenizer(), session_.model().info());
-  template_ = std::move(other);
+void ChatSession::set_template(chat::Template chat_template) {
+  end_ = turn_end(chat_template, session_.tokenizer(), session_.model().info());
+  template_ = std::move(chat_template);
 }
 
 void ChatSession::set_attention(const std::string& attn, const std::string& prefill) {

@@ -36,9 +36,8 @@ struct ChatTurn {
 
 class ChatSession {
  public:
-  /// `session` must outlive this and have room for one sequence. `template_spec` as in
-  /// chat::load_template. Throws UserError when the model has no template and none is named.
-  ChatSession(Session& session, const std::string& template_spec);
+  /// `session` must outlive this and have room for one sequence.
+  ChatSession(Session& session, chat::Template chat_template);
 
   /// The user's next message, answered. When it throws, the conversation is what it was. UserError
   /// when the context is full (and what to do then), when the template refuses the conversation,
@@ -56,7 +55,7 @@ class ChatSession {
   /// "" for none.
   void set_system(const std::string& text) { system_ = text; }
   const std::string& system() const { return system_; }
-  void set_template(const std::string& spec);
+  void set_template(chat::Template chat_template);
   const chat::Template& chat_template() const { return template_; }
   /// The model's attention from now on; as Session::set_attention.
   void set_attention(const std::string& attn, const std::string& prefill);

@@ -46,6 +46,9 @@ Extras read_extras(std::string_view text, const std::string& where) {
   const json line = json::parse(text, nullptr, false);
   if (line.is_discarded() || !line.is_object()) throw_user("{}: no JSON object", where);
   if (const auto cluster = line.find("cluster"); cluster != line.end()) {
+    if (!cluster->is_string() && !cluster->is_number()) {
+      throw_user("{}: \"cluster\" is neither a text nor a number", where);
+    }
     out.cluster = cluster->is_string() ? cluster->get<std::string>() : cluster->dump();
   }
   const auto answers = line.find("answers");

@@ -214,4 +214,25 @@ TEST_CASE("cuda engine: results do not depend on the company, bit for bit") {
   CHECK_FALSE(same_bits(logits_of(*together, fork), logits_of(*together, ids[1])));
 }
 
+TEST_CASE("cuda engine: tokens appended at once have the bits of steps, also after a truncation") {
+  test::SmallModel small(config_of(), 8.0F);
+  DeviceModel on_device(small, DType::BF16);
+  const std::vector<int32_t> tokens = random_tokens(80, 3);
+  const std::vector<int32_t> prompt(tokens.begin(), tokens.begin() + 60);
+  for (const char* spec : {"dense", "topk:k=8"}) {
+    CAPTURE(spec);
+    const auto engine = on_device.engine(spec, 3);
+    const int stepped = engine->prefill(prompt), once = engine->prefill(prompt);
+    const int pieces = engine->fork(once);
+    for (size_t t = 60; t < tokens.size(); ++t) engine->step({stepped}, {tokens[t]});
+    engine->extend(once, {tokens.begin() + 60, tokens.end()});  // more rows than one step has
+    CHECK(same_bits(logits_of(*engine, once), logits_of(*engine, stepped)));
+    engine->extend(pieces, {9, 9, 9});
+    engine->truncate(pieces, 60);
+    engine->extend(pieces, {tokens.begin() + 60, tokens.begin() + 63});
+    engine->extend(pieces, {tokens.begin() + 63, tokens.end()});
+    CHECK(same_bits(logits_of(*engine, pieces), logits_of(*engine, stepped)));
+  }
+}
+
 }  // namespace pivot

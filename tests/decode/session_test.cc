@@ -1,34 +1,16 @@
 #include "src/decode/session.h"
 
-#include "checkpoints/checkpoint.h"
 #include "src/base/check.h"
 #include "src/decode/generate.h"
-#include "tests/decode/small_model.h"
+#include "tests/decode/counting_run.h"
 #include "tests/support/catch.h"
 #include "tests/support/temp_dir.h"
 
 namespace pivot {
-namespace {
-
-// A run directory with one checkpoint of the counting model.
-std::string save_counting_model(const std::string& run, const std::string& attention) {
-  const auto small = test::counting_model();
-  const Model& model = small->model();
-  CheckpointInfo info;
-  info.model = model.config;
-  info.attention = attention;
-  info.tokenizer_kind = "bytes";
-  info.tokenizer_hash = make_tokenizer("bytes", "")->hash();
-  info.pivot_version = "test";
-  const Tensor weights = view(model.params.embed.as<float>(), {parameter_count(model.config)});
-  return save_checkpoint(run, info, weights, {}, {});
-}
-
-}  // namespace
 
 TEST_CASE("session: a checkpoint comes back with its attention and tokenizer, and generates") {
   const test::TempDir dir;
-  save_counting_model(dir / "run", "topk:k=3");
+  test::save_counting_model(dir / "run", "topk:k=3");
   SessionOptions options;
   options.device = "cpu";
   options.model = dir / "run";

@@ -163,7 +163,7 @@ TEST_CASE("lora run: memory is what the plan says, and far below full fine-tunin
                           .layer[3]
                           .down));
       ++samples;
-      return std::string("text");
+      return std::vector<TextSample>{{"prompt", "text"}};
     };
     Trainer trainer(o, inputs, callbacks);
     trainer.run();

@@ -95,7 +95,7 @@ TEST_CASE("resume: a signal saves and stops, and the run goes on exactly") {
     TrainCallbacks callbacks;
     callbacks.sample = [](const Model&, ThreadPool&) {
       ::raise(SIGTERM);
-      return std::string("text");
+      return std::vector<TextSample>{{"prompt", "text"}};
     };
     Trainer trainer(o, tiny_inputs(loader), callbacks);
     const TrainResult result = trainer.run();

@@ -44,7 +44,7 @@ TEST_CASE("trainer: a tiny model learns a tiny text by heart, sparsely") {
   o.sample.every = "50%";
   TrainCallbacks callbacks;
   callbacks.sample = [](const Model& model, ThreadPool&) {
-    return to_string(model.attention) + " text";
+    return std::vector<TextSample>{{"The ", to_string(model.attention) + " text"}};
   };
   Trainer trainer(o, tiny_inputs(loader, &loader), callbacks);
   const TrainResult result = trainer.run();
