@@ -19,7 +19,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CASES = ["SmolLM2-like", "qwen2, bias, 8/1"]  # of lib/parity_models.py, by the beginning of their names
 TARGETS = {"all": "all", "some": "q_proj,v_proj,down_proj"}
-BOUND = 2e-4  # fp32 logits of order 1 to 10, two libraries, three layers
+BOUND = 5e-5  # fp32 logits of order 1 to 10, two libraries, up to six layers (measured: 1e-5)
 
 
 def corpus(path):
@@ -39,7 +39,8 @@ def check(pivot, name, targets, work):
     base = f"{work}/base"
     parity_models.save_case(name, base, 1)
     corpus(f"{work}/text.txt")
-    pivot("data", "build", "--input", f"{work}/text.txt", "--tokenizer", base, "--out", f"{work}/data", compute=False)
+    pivot("data", "build", "--input", f"{work}/text.txt", "--tokenizer", base, "--out", f"{work}/data",
+          "--eos", "false", compute=False)
     pivot("train", f"init={base}", f"data.train={work}/data/train", f"output={work}/run", "steps=20", "data.seq_len=64",
           "batch.tokens=512", "lora.rank=4", f"lora.targets={targets}", "optim.lr=1e-2", "attention.spec=dense")
     pivot.export("peft", f"{work}/run", f"{work}/adapter")

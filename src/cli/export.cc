@@ -131,7 +131,8 @@ int run_export(const std::vector<std::string>& args) {
   line.options(options);
   line.positional("MODEL", model, "checkpoint, run, Hugging Face directory or .gguf file",
                   CommandLine::Required);
-  line.positional("OUT", target, "directory (hf, peft) or file (gguf) to write", CommandLine::Required);
+  line.positional("OUT", target, "directory (hf, peft) or file (gguf) to write",
+                  CommandLine::Required);
   line.footer(kFooter);
   if (!line.parse(args)) return 0;
   if (options.to != "hf" && options.to != "gguf" && options.to != "peft") {
