@@ -30,6 +30,10 @@ class ModelSource {
   virtual DType stored_type(const ParamInfo& /*param*/) const { return DType::F32; }
 };
 
+/// Help of the options that take a model.
+inline constexpr char kModelDoc[] =
+    "checkpoint, run directory, Hugging Face directory or .gguf file";
+
 /// What --model means by `path`: a run directory or directory of checkpoints is its newest complete
 /// checkpoint, anything else the path itself. Throws UserError saying what was found instead.
 std::string find_model(const std::string& path);

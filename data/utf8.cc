@@ -54,6 +54,10 @@ size_t find_invalid_utf8(std::string_view text) {
   return std::string_view::npos;
 }
 
+size_t invalid_utf8_length(std::string_view text, size_t at) {
+  return std::max<size_t>(1, scan_character(text, at).valid);
+}
+
 size_t incomplete_utf8_tail(std::string_view text) {
   for (size_t back = 1; back <= std::min<size_t>(3, text.size()); ++back) {
     const Scan scan = scan_character(text, text.size() - back);
@@ -71,7 +75,7 @@ std::string replace_invalid_utf8(std::string_view text, size_t* replaced) {
     if (bad == std::string_view::npos) break;
     out.append(kReplacementCharacter);
     ++*replaced;
-    text.remove_prefix(bad + std::max<size_t>(1, scan_character(text, bad).valid));
+    text.remove_prefix(bad + invalid_utf8_length(text, bad));
   }
   return out;
 }

@@ -44,7 +44,7 @@ def arguments():
     parser.add_argument("--seed", type=int, default=1, help="of random weights and tokens")
     parser.add_argument("--keep", default="", help="directory for the models; removed at the end by default")
     parser.add_argument("--json", default="", help="write the results to this file")
-    parser.add_argument("--page", default="", help="write the table as Markdown to this file")
+    parser.add_argument("--page", default="", help="put the tables between the marks of this Markdown file")
     return parser.parse_args()
 
 
@@ -58,7 +58,6 @@ def small_case(table, pivot, name, seed, work):
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(parity_models.VOCAB - 1, (200,), generator=generator)
     batch = checks.sft_batch(ids, [70, 71, 200], generator)
-    exact_storage = parity_models.CASES[name][2] == "BF16"
 
     table.attempt(name, "logits", lambda: checks.logits(table, name, pivot, path, model, ids))
     table.attempt(name, "greedy", lambda: checks.greedy(table, name, pivot, path, model,
@@ -68,8 +67,7 @@ def small_case(table, pivot, name, seed, work):
                       lambda spec=spec: checks.gradients(table, name, pivot, path, model, batch, spec))
     table.attempt(name, "export --to hf", lambda: checks.export_hf(table, name, pivot, path, model, ids, work))
     table.attempt(name, "convert", lambda: checks.convert(table, name, pivot, path, "hf", ids, work))
-    table.attempt(name, "export --to gguf", lambda: checks.export_gguf(
-        table, name, pivot, path, "bf16" if exact_storage else "f16", model, ids, work))
+    table.attempt(name, "export --to gguf", lambda: checks.export_gguf(table, name, pivot, path, model, ids, work))
 
 
 def real_case(table, pivot, gguf, work):
@@ -100,8 +98,8 @@ def real_case(table, pivot, gguf, work):
                       lambda spec=spec: checks.gradients(table, name, pivot, gguf, model, batch, spec))
     table.attempt(name, "export --to hf", lambda: checks.export_hf(table, name, pivot, gguf, model, ids, work))
     table.attempt(name, "convert", lambda: checks.convert(table, name, pivot, gguf, "gguf", ids, work))
-    table.attempt(name, "export --to gguf", lambda: checks.export_gguf(
-        table, name, pivot, gguf, "f16", model, ids, work))
+    table.attempt(name, "export --to gguf", lambda: checks.export_gguf(table, name, pivot, gguf, model, ids, work))
+    table.attempt(name, "export --to gguf --dtype q8_0", lambda: checks.export_q8(table, name, pivot, gguf, ids, work))
 
 
 def versions(pivot):
@@ -160,8 +158,8 @@ def main():
             json.dump(dict(versions=facts, rows=table.rows), file, indent=1)
             file.write("\n")
     if args.page:
-        with open(args.page, "w") as file:
-            file.write(page(table.rows, facts))
+        import pages
+        pages.between_marks(args.page, "results", page(table.rows, facts))
     broken = [row for row in table.rows if not row["holds"]]
     print(f"parity_hf: {len(table.rows)} comparisons, {len(broken)} broken")
     sys.exit(1 if broken or not table.rows else 0)

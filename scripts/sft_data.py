@@ -218,7 +218,7 @@ def write(path, items):
     with open(plain, "w") as file:
         for item in items:
             file.write(json.dumps(item, ensure_ascii=False, separators=(",", ":")) + "\n")
-    subprocess.run(["zstd", "-q", "-19", "--long=27", "-f", "--rm", str(plain), "-o", str(path)], check=True)
+    subprocess.run(["zstd", "-q", "-15", "--long=27", "-f", "--rm", str(plain), "-o", str(path)], check=True)
     return path.stat().st_size
 
 

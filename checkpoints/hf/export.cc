@@ -10,6 +10,7 @@
 #include "checkpoints/hf/names.h"
 #include "checkpoints/hf/source.h"
 #include "checkpoints/hf/tensors.h"
+#include "checkpoints/hf/tokenizer_files.h"
 #include "checkpoints/output_file.h"
 #include "checkpoints/safetensors.h"
 #include "checkpoints/temporary_directory.h"
@@ -106,7 +107,7 @@ class Exporter {
   std::string run() {
     const CheckpointInfo& info = source_.info();
     const std::string config = print_hf_config(
-        info, {.dtype = stored_.torch, .origin = source_.describe(), .special = options_.ids});
+        info, {.dtype = stored_.torch, .origin = source_.describe(), .special = options_.special});
     constexpr int64_t kTexts = int64_t{1} << 20;
     require_free_disk(options_.directory,
                       parameter_count(info.model) * stored_.bytes + kTexts +
@@ -115,7 +116,7 @@ class Exporter {
     TemporaryDirectory out(options_.directory + ".tmp");
     write_file_atomically(out / "config.json", config);
     write_file_atomically(out / kGenerationConfigFile, generation_config());
-    if (options_.tokenizer) write_hf_tokenizer(out.path(), info, options_.texts);
+    if (options_.tokenizer) write_hf_tokenizer(out.path(), info);
     write_weights(out);
     out.publish(options_.directory);
     return stored_.torch;
@@ -126,8 +127,8 @@ class Exporter {
     const std::string given = source_.info().companion(kGenerationConfigFile);
     if (!given.empty()) return given;
     nlohmann::ordered_json json = nlohmann::ordered_json::object();
-    if (options_.ids.bos >= 0) json["bos_token_id"] = options_.ids.bos;
-    if (options_.ids.eos >= 0) json["eos_token_id"] = options_.ids.eos;
+    if (options_.special.bos >= 0) json["bos_token_id"] = options_.special.bos;
+    if (options_.special.eos >= 0) json["eos_token_id"] = options_.special.eos;
     return json.dump(2) + "\n";
   }
 

@@ -6,7 +6,6 @@
 #include <string>
 
 #include "checkpoints/hf/config.h"
-#include "checkpoints/hf/tokenizer_files.h"
 #include "checkpoints/model_source.h"
 
 namespace pivot {
@@ -17,8 +16,7 @@ struct HfExport {
   int64_t shard_bytes = int64_t{5} << 30;  // most of a file, unless one tensor is larger
   bool overwrite = false;                  // replace a model that is there
   bool tokenizer = true;
-  SpecialIds ids;
-  SpecialTexts texts;
+  SpecialIds special;
   ThreadPool* pool = nullptr;
   std::function<void(int64_t values)> progress = nullptr;  // hears of values written
 };

@@ -6,6 +6,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "checkpoints/gguf/vocabulary.h"
+#include "checkpoints/gguf/vocabulary_export.h"
 #include "checkpoints/hf/json.h"
 #include "src/base/check.h"
 #include "src/base/file.h"
@@ -16,6 +18,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kLongestConfig = size_t{16} << 20;  // Gemma's has 1.2 MB
+constexpr int64_t kByteVocabulary = 258;             // bytes, one to begin and one to end a text
+constexpr char kPlainConfig[] = "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\"\n}\n";
 
 // The ids that a tokenizer.json names, without a tree of its megabytes: numbers at model.vocab.*,
 // elements of model.vocab[] and added_tokens[].id.
@@ -74,72 +78,25 @@ class IdCounter : public nlohmann::json_sax<Json> {
   int64_t ids_ = 0, pieces_ = 0;
 };
 
-// The character that byte-level BPE writes for a byte: printable ones stand for themselves, the
-// others for U+0100 and up, in order.
-std::string byte_character(int byte) {
-  const auto printable = [](int b) {
-    return (b >= 0x21 && b <= 0x7E) || (b >= 0xA1 && b <= 0xAC) || b >= 0xAE;
-  };
-  int code = byte;
-  if (!printable(byte)) {
-    code = 0x100;
-    for (int b = 0; b < byte; ++b) code += printable(b) ? 0 : 1;
+// The tokenizer.json that gives the ids of Pivot's bytes or of a SentencePiece model.
+GgufVocabulary vocabulary(const std::string& kind, const std::string& bytes) {
+  if (kind == "sentencepiece") return read_sentencepiece_vocabulary(bytes);
+  CheckpointInfo info;
+  info.tokenizer_kind = kind;
+  info.model.vocab = kByteVocabulary;
+  return make_gguf_vocabulary(info);
+}
+
+constexpr char kWhere[] = "the tokenizer";
+
+// Whether tokenizer.json only stands for another kind of tokenizer, as write_hf_tokenizer() wrote
+// it.
+bool stands_for(const std::string& kind, const std::string& bytes, const std::string& json) {
+  try {
+    return json == print_tokenizer_json(vocabulary(kind, bytes), kWhere);
+  } catch (const UserError&) {
+    return false;  // what cannot be written was not
   }
-  if (code < 0x80) return std::string(1, static_cast<char>(code));
-  return {static_cast<char>(0xC0 | (code >> 6)), static_cast<char>(0x80 | (code & 0x3F))};
-}
-
-// Pivot's byte tokenizer: ids 0 to 255 are bytes, 256 begins and 257 ends a document.
-std::string print_byte_tokenizer() {
-  const auto special = [](int id, const char* text) {
-    return Json{{"id", id},        {"content", text},     {"single_word", false}, {"lstrip", false},
-                {"rstrip", false}, {"normalized", false}, {"special", true}};
-  };
-  const Json level = {{"type", "ByteLevel"},
-                      {"add_prefix_space", false},
-                      {"trim_offsets", true},
-                      {"use_regex", false}};
-  Json vocab = Json::object();
-  for (int byte = 0; byte < 256; ++byte) vocab[byte_character(byte)] = byte;
-  const Json model = {{"type", "BPE"},
-                      {"dropout", nullptr},
-                      {"unk_token", nullptr},
-                      {"continuing_subword_prefix", nullptr},
-                      {"end_of_word_suffix", nullptr},
-                      {"fuse_unk", false},
-                      {"byte_fallback", false},
-                      {"ignore_merges", false},
-                      {"vocab", vocab},
-                      {"merges", Json::array()}};
-  const Json json = {{"version", "1.0"},
-                     {"truncation", nullptr},
-                     {"padding", nullptr},
-                     {"added_tokens", Json::array({special(256, "<s>"), special(257, "</s>")})},
-                     {"normalizer", nullptr},
-                     {"pre_tokenizer", level},
-                     {"post_processor", nullptr},
-                     {"decoder", level},
-                     {"model", model}};
-  return json.dump(1) + "\n";
-}
-
-std::string print_tokenizer_config(const CheckpointInfo& info, const SpecialTexts& special) {
-  Json json;
-  json["tokenizer_class"] =
-      info.tokenizer_kind == "sentencepiece" ? "LlamaTokenizer" : "PreTrainedTokenizerFast";
-  const auto set = [&](const char* key, const std::string& text) {
-    json[key] = text.empty() ? Json(nullptr) : Json(text);
-  };
-  set("bos_token", special.bos);
-  set("eos_token", special.eos);
-  set("unk_token", special.unk);
-  json["add_bos_token"] = false;
-  json["add_eos_token"] = false;
-  json["clean_up_tokenization_spaces"] = false;
-  json["model_max_length"] = info.model.context;
-  // SentencePiece's own encoding of every piece of text.
-  if (info.tokenizer_kind == "sentencepiece") json["legacy"] = true;
-  return json.dump(2) + "\n";
 }
 
 std::string read_config(const std::string& directory) {
@@ -156,6 +113,24 @@ std::string read_config(const std::string& directory) {
   }
 }
 
+// A configuration that write_hf_tokenizer() made up is none of the model's.
+bool is_generated(const std::string& config, const CheckpointInfo& info) {
+  if (info.tokenizer_kind == "huggingface") return config == kPlainConfig;
+  if (info.tokenizer_kind.empty()) return false;
+  try {
+    return config ==
+           print_tokenizer_config(vocabulary(info.tokenizer_kind, info.tokenizer_bytes), kWhere);
+  } catch (const UserError&) {
+    return false;
+  }
+}
+
+int64_t count_ids(const std::string& bytes, const std::string& where) {
+  IdCounter counter(where);
+  Json::sax_parse(bytes.begin(), bytes.end(), &counter);
+  return counter.ids();
+}
+
 void use_tokenizer(CheckpointInfo& info, const char* kind, std::string bytes) {
   info.tokenizer_kind = kind;
   info.tokenizer_bytes = std::move(bytes);
@@ -167,24 +142,28 @@ void use_tokenizer(CheckpointInfo& info, const char* kind, std::string bytes) {
 void read_hf_tokenizer(const std::string& directory, int64_t vocab, CheckpointInfo& info) {
   const std::string json = directory + "/" + kHfTokenizerFile;
   const std::string model = directory + "/" + kSentencePieceFile;
+  const std::string pieces = fs::exists(model) ? read_file(model) : "";
   if (fs::exists(json)) {
     std::string bytes = read_file(json);
-    IdCounter counter(json);
-    Json::sax_parse(bytes.begin(), bytes.end(), &counter);
-    if (counter.ids() > vocab) {
+    const int64_t ids = count_ids(bytes, json);
+    if (ids > vocab) {
       throw_user("{}: {} tokens, config.json says vocab_size {}: they do not belong together", json,
-                 counter.ids(), vocab);
+                 ids, vocab);
     }
-    const bool is_bytes = bytes == print_byte_tokenizer();
-    use_tokenizer(info, is_bytes ? "bytes" : "huggingface", is_bytes ? "" : std::move(bytes));
-  } else if (fs::exists(model)) {
-    std::string bytes = read_file(model);
+    if (ids == kByteVocabulary && stands_for("bytes", "", bytes)) {
+      use_tokenizer(info, "bytes", "");
+    } else if (!pieces.empty() && stands_for("sentencepiece", pieces, bytes)) {
+      use_tokenizer(info, "sentencepiece", pieces);
+    } else {
+      use_tokenizer(info, "huggingface", std::move(bytes));
+    }
+  } else if (!pieces.empty()) {
     constexpr char kFirstField = 0x0A;  // a list of pieces; Llama 3's file of this name is text
-    if (bytes.empty() || bytes[0] != kFirstField) {
+    if (pieces[0] != kFirstField) {
       throw_user("{} is no SentencePiece model, and there is no {}: save one with transformers",
                  model, kHfTokenizerFile);
     }
-    use_tokenizer(info, "sentencepiece", std::move(bytes));
+    use_tokenizer(info, "sentencepiece", pieces);
   } else if (fs::exists(directory + "/vocab.json") || fs::exists(directory + "/tekken.json")) {
     throw_user(
         "{} has neither {} nor {}: save one with transformers' "
@@ -192,26 +171,27 @@ void read_hf_tokenizer(const std::string& directory, int64_t vocab, CheckpointIn
         directory, kHfTokenizerFile, kSentencePieceFile);
   }
   std::string config = read_config(directory);
-  const bool ours =
-      info.tokenizer_kind == "bytes" && config == print_tokenizer_config(info, {"<s>", "</s>", ""});
-  if (!config.empty() && !ours) info.companions[kTokenizerConfigFile] = std::move(config);
+  if (config.empty() || is_generated(config, info)) return;
+  info.companions[kTokenizerConfigFile] = std::move(config);
 }
 
-void write_hf_tokenizer(const std::string& directory, const CheckpointInfo& info,
-                        const SpecialTexts& special) {
+void write_hf_tokenizer(const std::string& directory, const CheckpointInfo& info) {
   const std::string& kind = info.tokenizer_kind;
+  std::string config = info.companion(kTokenizerConfigFile);
   if (kind == "huggingface") {
     write_file_atomically(directory + "/" + kHfTokenizerFile, info.tokenizer_bytes);
-  } else if (kind == "sentencepiece") {
-    write_file_atomically(directory + "/" + kSentencePieceFile, info.tokenizer_bytes);
-  } else if (kind == "bytes") {
-    write_file_atomically(directory + "/" + kHfTokenizerFile, print_byte_tokenizer());
+  } else if (kind == "sentencepiece" || kind == "bytes") {
+    const GgufVocabulary tokens = vocabulary(kind, info.tokenizer_bytes);
+    write_file_atomically(directory + "/" + kHfTokenizerFile, print_tokenizer_json(tokens, kWhere));
+    if (kind == "sentencepiece") {
+      write_file_atomically(directory + "/" + kSentencePieceFile, info.tokenizer_bytes);
+    }
+    if (config.empty()) config = print_tokenizer_config(tokens, kWhere);
   } else {
-    throw_user("tokenizer of kind '{}' has no Hugging Face file: use --without-tokenizer", kind);
+    throw_user("this model has no tokenizer: use --without-tokenizer");
   }
-  const std::string config = info.companion(kTokenizerConfigFile);
-  write_file_atomically(directory + "/" + kTokenizerConfigFile,
-                        config.empty() ? print_tokenizer_config(info, special) : config);
+  if (config.empty()) config = kPlainConfig;
+  write_file_atomically(directory + "/" + kTokenizerConfigFile, config);
 }
 
 }  // namespace pivot

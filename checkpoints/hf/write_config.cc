@@ -87,8 +87,9 @@ Json changed_config(const std::string& original, const ModelConfig& c) {
   const auto set = [&](const char* key, auto old_value, auto value) {
     if (old_value != value) json[key] = value;
   };
-  PIVOT_CHECK(was.qkv_bias == c.qkv_bias && was.qk_norm == c.qk_norm,
-              "{} is not of the family of this model", kHfConfigFile);
+  if (was.qkv_bias != c.qkv_bias || was.qk_norm != c.qk_norm) {
+    throw_user("{} is of family {}, which this model is not of", kHfConfigFile, before.family);
+  }
   set("vocab_size", was.vocab, c.vocab);
   set("hidden_size", was.dim, c.dim);
   set("intermediate_size", was.ffn_dim, c.ffn_dim);

@@ -12,6 +12,8 @@ int run_sft(const std::vector<std::string>& args);
 int run_plan(const std::vector<std::string>& args);
 int run_eval(const std::vector<std::string>& args);
 int run_sample(const std::vector<std::string>& args);
+int run_convert(const std::vector<std::string>& args);
+int run_export(const std::vector<std::string>& args);
 int run_chat(const std::vector<std::string>& args);
 int run_logits(const std::vector<std::string>& args);
 int run_gradients(const std::vector<std::string>& args);

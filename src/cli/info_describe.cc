@@ -7,7 +7,9 @@
 #include <nlohmann/json.hpp>
 
 #include "checkpoints/checkpoint.h"
+#include "checkpoints/hf/source.h"
 #include "checkpoints/manifest.h"
+#include "checkpoints/model_source.h"
 #include "checkpoints/safetensors.h"
 #include "data/shard.h"
 #include "src/base/check.h"
@@ -154,6 +156,27 @@ Json describe_safetensors(const std::string& path) {
   return out;
 }
 
+// Models of other programs: nothing that training left behind.
+Json describe_foreign(const std::string& path) {
+  const std::unique_ptr<ModelSource> source = open_model(path);
+  const CheckpointInfo& info = source->info();
+  Json out;
+  out["what"] = source->describe();
+  out["path"] = path;
+  if (!info.pivot_version.empty()) out["written by"] = text("pivot " + info.pivot_version);
+  out["attention"] = text(info.attention);
+  out["tokenizer"] = {{"kind", text(info.tokenizer_kind)}, {"hash", text(info.tokenizer_hash)}};
+  out["parameters"] = describe_parameters(info.model);
+  out["model"] = describe_model(info.model);
+  if (info.state.step > 0) out["training"] = describe_state(info.state);
+  Json companions = Json::array();
+  for (const auto& [name, bytes] : info.companions) {
+    companions.push_back({{"name", name}, {"bytes", bytes.size()}});
+  }
+  out["companions"] = std::move(companions);
+  return out;
+}
+
 bool holds_shards(const std::string& dir) {
   return std::any_of(fs::directory_iterator(dir), fs::directory_iterator(),
                      [](const fs::directory_entry& e) { return e.path().extension() == ".h5"; });
@@ -182,8 +205,9 @@ Json describe_file(const std::string& path) {
   if (starts_with(path, std::string_view(kHdf5Signature, sizeof(kHdf5Signature) - 1))) {
     return describe_shards({path});
   }
+  if (fs::path(path).extension() == ".gguf") return describe_foreign(path);
   if (looks_like_safetensors(path)) return describe_safetensors(path);
-  throw_user("{} is no checkpoint, run, shard or safetensors file", path);
+  throw_user("{} is no model, checkpoint, run, shard or safetensors file", path);
 }
 
 }  // namespace
@@ -192,6 +216,7 @@ nlohmann::ordered_json describe_path(const std::string& path) {
   if (!fs::exists(path)) throw_user("{} does not exist", path);
   if (!fs::is_directory(path)) return describe_file(path);
   if (fs::exists(path + "/" + kManifestName)) return describe_checkpoint(path);
+  if (is_hf_directory(path)) return describe_foreign(path);
   if (fs::is_directory(path + "/train") && holds_shards(path + "/train")) {
     return describe_shards(resolve_shards(path + "/train"));
   }

@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "build_info.h"
+#include "checkpoints/model_source.h"
 #include "checkpoints/safetensors.h"
 #include "src/base/check.h"
 #include "src/base/file.h"
@@ -28,7 +29,7 @@ struct LogitsOptions {
 
   template <class V>
   void visit(V&& v) {
-    v("model", model, "checkpoint, run directory or directory of checkpoints");
+    v("model", model, kModelDoc);
     v("text", text, "text to run through the model");
     v("ids", ids, "file with token ids, separated by white space or commas (a JSON list is fine)");
     v("attn", attn, "attention spec; empty takes what the model was trained with");
@@ -76,9 +77,8 @@ int run_logits(const std::vector<std::string>& args) {
   ThreadPool pool(options.threads);
   const LoadedModel model(options.model, options.attn,
                           parse_placement(options.device, options.dtype), pool);
-  const auto tokenizer = make_tokenizer(model.info().tokenizer_kind, model.info().tokenizer_bytes);
-  std::vector<int32_t> ids =
-      options.ids.empty() ? tokenizer->encode(options.text) : parse_ids(options.ids);
+  std::vector<int32_t> ids = options.ids.empty() ? tokenizer_of(model.info())->encode(options.text)
+                                                 : parse_ids(options.ids);
   const auto count = std::max<int64_t>(1, static_cast<int64_t>(ids.size()));
   Engine engine(model.model(),
                 {.attention = model.model().attention,

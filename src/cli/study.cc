@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
+#include "checkpoints/model_source.h"
 #include "data/loader.h"
 #include "kernels/attention_union/attention_union.h"
 #include "src/base/check.h"
@@ -29,7 +30,7 @@ struct UnionCommandOptions {
 
   template <class V>
   void visit(V&& v) {
-    v("model", model, "checkpoint, run directory or directory of checkpoints");
+    v("model", model, kModelDoc);
     v("data", data, "token shards; long documents are best");
     v("device", device, "cpu, cuda, cuda:N or auto");
     v("attn", attn, "Top-k specs whose sets are looked at; repeat it");

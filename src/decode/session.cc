@@ -9,7 +9,7 @@ namespace {
 
 const SessionOptions& with_model(const SessionOptions& options) {
   if (options.model.empty()) {
-    throw_user("no model: name a checkpoint or a run directory with --model PATH");
+    throw_user("no model: name one with --model PATH");
   }
   return options;
 }
@@ -17,9 +17,11 @@ const SessionOptions& with_model(const SessionOptions& options) {
 }  // namespace
 
 std::unique_ptr<Tokenizer> tokenizer_of(const CheckpointInfo& info) {
-  const auto config = info.companions.find(kTokenizerConfigFile);
+  if (info.tokenizer_kind.empty()) {
+    throw_user("the model has no tokenizer: put its tokenizer.json beside config.json");
+  }
   return make_tokenizer(info.tokenizer_kind, info.tokenizer_bytes,
-                        config == info.companions.end() ? "" : config->second);
+                        info.companion(kTokenizerConfigFile));
 }
 
 Session::Session(const SessionOptions& options, int max_sequences)

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "checkpoints/model_source.h"
 #include "data/tokenizer.h"
 #include "src/decode/engine.h"
 #include "src/decode/loaded_model.h"
@@ -22,7 +23,7 @@ struct SessionOptions {
 
   template <class V>
   void visit(V&& v) {
-    v("model", model, "checkpoint, run directory or directory of checkpoints");
+    v("model", model, kModelDoc);
     v("attn", attn, "attention of the decoding steps; empty takes what the model was trained with");
     v("prefill", prefill, "attention of the prompt; empty takes the one of the decoding steps");
     v("context", context, "longest text in tokens, prompt included; 0 takes the model's");

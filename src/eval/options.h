@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "checkpoints/model_source.h"
+
 namespace pivot::eval {
 
 struct EvalOptions {
@@ -31,7 +33,7 @@ struct EvalOptions {
 
   template <class V>
   void visit(V&& v) {
-    v("model", model, "a run, a directory of checkpoints or one checkpoint");
+    v("model", model, kModelDoc);
     v("data", data, "shards, each one a data set of its own; repeat it or separate by commas");
     v("questions", questions,
       "conversations (JSON lines), each file a data set of its own, as --data is");

@@ -1,5 +1,5 @@
 #pragma once
-/// How far a long evaluation is, and when it will be done, on standard error.
+/// How far long work is, and when it will be done, on standard error.
 
 #include <chrono>
 #include <cstdint>
@@ -9,8 +9,8 @@ namespace pivot::eval {
 
 class Progress {
  public:
-  /// `total` units of work (tokens).
-  Progress(std::string what, int64_t total);
+  /// `total` pieces of work, called `unit`.
+  Progress(std::string what, int64_t total, std::string unit = "tokens");
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -20,7 +20,7 @@ class Progress {
   double seconds() const;
 
  private:
-  std::string what_;
+  std::string what_, unit_;
   int64_t total_;
   int64_t done_ = 0;
   double last_line_ = 0;

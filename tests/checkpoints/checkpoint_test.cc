@@ -3,8 +3,12 @@
 #include <limits>
 
 #include "checkpoints/layout.h"
+#include "checkpoints/model_source.h"
+#include "checkpoints/tensor_file.h"
 #include "checkpoints/train_state.h"
 #include "src/base/check.h"
+#include "src/base/file.h"
+#include "src/core/hdf5.h"
 #include "tests/checkpoints/tiny_checkpoint.h"
 #include "tests/support/catch.h"
 #include "tests/support/temp_dir.h"
@@ -40,6 +44,72 @@ TEST_CASE("a checkpoint reads back bit for bit") {
   ModelConfig back = read.info.model;
   CHECK(to_toml(option_fields(back), TomlComments::None) ==
         to_toml(option_fields(config), TomlComments::None));
+}
+
+TEST_CASE("companions travel with the checkpoint, under its checksums") {
+  const TempDir dir;
+  TinyCheckpoint saved(3);
+  saved.info.tokenizer_kind = "huggingface";
+  saved.info.tokenizer_bytes = "{\"model\": {}}";
+  saved.info.companions = {{kTokenizerConfigFile, "{\"chat_template\": \"\\n\"}"},
+                           {kHfConfigFile, std::string("{\0}", 3)},
+                           {kGenerationConfigFile, ""}};
+  const std::string path = saved.save(dir.path());
+  CHECK(fs::exists(path + "/tokenizer.json"));
+  const TinyCheckpoint read = load(path);
+  CHECK(read.info.companions == saved.info.companions);
+  CHECK(read.info.companion(kHfConfigFile).size() == 3);
+  CHECK(read.info.companion("another").empty());
+  CHECK(read.info.tokenizer_bytes == saved.info.tokenizer_bytes);
+
+  fs::resize_file(path + "/hf_config.json", 1);
+  CHECK_THROWS_WITH(read_checkpoint_info(path), ContainsSubstring("hf_config.json"));
+  write_file_atomically(path + "/hf_config.json", "abc");
+  CHECK_THROWS_WITH(read_checkpoint_info(path), ContainsSubstring("hf_config.json"));
+}
+
+TEST_CASE("weights from memory and from a source make the same file") {
+  const TempDir dir;
+  TinyCheckpoint saved(5);
+  const std::string whole =
+      save_checkpoint(dir / "whole", saved.info, TinyCheckpoint::flat(saved.weights), {}, {});
+  const auto source = open_model(whole);
+  ThreadPool pool(3);
+  const std::string streamed =
+      save_checkpoint(dir / "streamed", saved.info, *source, {.pool = &pool});
+  for (const char* file : {"/model.h5", "/state.json", "/MANIFEST.json", "/config.toml"}) {
+    CHECK(read_file(whole + file) == read_file(streamed + file));
+  }
+}
+
+TEST_CASE("16-bit weights are what their attribute says") {
+  const TempDir dir;
+  TinyCheckpoint saved(5);
+  for (float& x : saved.weights) x = to_float(to_bfloat16(x));
+  const std::string f32 =
+      save_checkpoint(dir / "f32", saved.info, TinyCheckpoint::flat(saved.weights), {}, {});
+  const std::string path =
+      save_checkpoint(dir.path(), saved.info, *open_model(f32), {.type = WeightType::BF16});
+  std::vector<float> weights(saved.weights.size());
+  read_checkpoint_tensors(path, saved.info.model, TinyCheckpoint::flat(weights), {}, {});
+  CHECK(weights == saved.weights);
+  CHECK(open_model(path)->stored_type(list_params(saved.info.model)[0]) == DType::BF16);
+  {
+    const hdf5::File file = hdf5::File::open(path + "/model.h5");
+    CHECK(file.dataset("/params/embed.weight").type() == hdf5::Type::U16);
+    CHECK(file.string_attribute("/params/embed.weight", "type") == "bfloat16");
+  }
+  // Without the attribute they are numbers of no known meaning.
+  hdf5::File file = hdf5::File::create(dir / "plain.h5");
+  const std::vector<ParamInfo> params = list_params(saved.info.model);
+  for (const ParamInfo& p : params) {
+    const std::vector<uint16_t> values(static_cast<size_t>(p.shape.count()));
+    file.write_array<uint16_t>("/params/" + p.name, values);
+    file.set_attribute("/params/" + p.name, "shape", to_string(p.shape));
+  }
+  file.close();
+  CHECK_THROWS_WITH(MappedTensors(hdf5::File::open(dir / "plain.h5"), "/params", params),
+                    ContainsSubstring("holds uint16, float32 is needed"));
 }
 
 TEST_CASE("the byte tokenizer has an empty file") {

@@ -28,6 +28,9 @@ const std::vector<Target>& targets() {
       {"shard", &read_shard, &shard_seeds},
       {"gguf", &read_gguf, &gguf_seeds},
       {"gguf_export", &export_tokenizer, &export_seeds},
+      {"hf_config", &read_hf_config_file, &hf_config_seeds},
+      {"hf_index", &read_hf_index, &hf_index_seeds},
+      {"hf_tokenizer", &read_hf_tokenizer_file, &hf_tokenizer_seeds},
       {"decode_bytes", &decode_bytes, &id_seeds},
       {"decode_pieces", &decode_pieces, &id_seeds},
   };

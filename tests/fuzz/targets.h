@@ -52,6 +52,12 @@ void read_gguf(std::string_view bytes);
 std::vector<std::string> gguf_seeds();
 void export_tokenizer(std::string_view bytes);
 std::vector<std::string> export_seeds();
+void read_hf_config_file(std::string_view bytes);
+std::vector<std::string> hf_config_seeds();
+void read_hf_index(std::string_view bytes);
+std::vector<std::string> hf_index_seeds();
+void read_hf_tokenizer_file(std::string_view bytes);
+std::vector<std::string> hf_tokenizer_seeds();
 
 void decode_bytes(std::string_view bytes);
 void decode_pieces(std::string_view bytes);
