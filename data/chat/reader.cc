@@ -147,6 +147,10 @@ bool ConversationReader::next(Conversation& conversation) {
   }
 }
 
+const std::vector<std::string>& ConversationReader::files() const {
+  return state_->files;
+}
+
 const ReaderCounts& ConversationReader::counts() const {
   return state_->counts;
 }
