@@ -68,16 +68,6 @@ class GgufSource : public ModelSource {
     }
   }
 
-  DType stored_type(const ParamInfo& param) const override {
-    const auto found = params_.find(param.name);
-    PIVOT_CHECK(found != params_.end(), "parameter '{}' is not one of this model", param.name);
-    const bool exact =
-        std::all_of(found->second.begin(), found->second.end(), [](const Part& part) {
-          return part.tensor->type->id == static_cast<uint32_t>(GgufType::BF16);
-        });
-    return exact ? DType::BF16 : DType::F32;
-  }
-
  private:
   struct Part {
     std::string name;

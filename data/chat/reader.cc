@@ -155,6 +155,10 @@ const ReaderCounts& ConversationReader::counts() const {
   return state_->counts;
 }
 
+const std::vector<std::string>& ConversationReader::files() const {
+  return state_->files;
+}
+
 double ConversationReader::progress() const {
   const State& s = *state_;
   return s.files.empty() ? 1 : static_cast<double>(s.file) / static_cast<double>(s.files.size());
