@@ -66,6 +66,8 @@ std::string reserved_symbol_name(int64_t index);
 /// Writes tokenizer.json, tokenizer.model or tokenizer.bytes, and tokenizer_config.json where there
 /// is a config(), into `directory`, where load_tokenizer() finds them.
 void save_tokenizer(const Tokenizer& tokenizer, const std::string& directory);
+/// Whether save_tokenizer() writes files of this name.
+bool is_tokenizer_file(std::string_view name);
 
 /// "bytes", or a path: a tokenizer.json, a SentencePiece model file, or a directory (run,
 /// checkpoint, Hugging Face's) that holds tokenizer.json, else tokenizer.model, else

@@ -119,6 +119,10 @@ void save_tokenizer(const Tokenizer& tokenizer, const std::string& directory) {
   }
 }
 
+bool is_tokenizer_file(std::string_view name) {
+  return name == kConfigFile || name == kBytesFile || name == kJsonFile || name == kModelFile;
+}
+
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& kind, std::string model_bytes,
                                           std::string config) {
   if (kind == "bytes") return std::make_unique<ByteTokenizer>(std::move(config));
