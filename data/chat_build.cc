@@ -31,13 +31,14 @@ constexpr size_t kGroupConversations = 4096;
 constexpr uint32_t kHeldOutSubstream = 0xFFFFFFFDU;
 constexpr int64_t kFormat = 1;  // of what is written: another one is another fingerprint
 
-chat::ReaderOptions reader_options(const ChatOptions& o, const std::vector<std::string>& input) {
+chat::ReaderOptions reader_options(const ChatDataOptions& o,
+                                   const std::vector<std::string>& input) {
   if (input.empty()) throw_user("no conversations: name files of JSON lines");
   return {.input = input, .format = o.format, .skip_bad = o.skip_bad};
 }
 
 /// The share of `train` that is held out; nothing where `validation` names files.
-std::optional<Rational> held_out_share(const ChatOptions& o) {
+std::optional<Rational> held_out_share(const ChatDataOptions& o) {
   if (o.validation.empty()) return Rational{0, 1};
   if (o.validation.size() > 1 || std::filesystem::exists(o.validation.front())) return {};
   try {
@@ -81,7 +82,7 @@ class PartWriter {
 };
 
 /// Counts what became of a conversation; throws UserError where that is not allowed.
-void account(const EncodedChat& chat, const std::string& place, const ChatOptions& o,
+void account(const EncodedChat& chat, const std::string& place, const ChatDataOptions& o,
              int64_t context, ChatCounts& counts) {
   switch (chat.fate) {
     case Fate::Kept:
@@ -126,7 +127,7 @@ std::vector<chat::Conversation> next_group(chat::ConversationReader& reader) {
 
 class Builder {
  public:
-  Builder(const ChatOptions& options, const ChatTarget& target, ThreadPool& pool)
+  Builder(const ChatDataOptions& options, const ChatTarget& target, ThreadPool& pool)
       : options_(options),
         target_(target),
         pool_(pool),
@@ -163,7 +164,7 @@ class Builder {
   const ChatCounts& counts() const { return counts_; }
 
  private:
-  const ChatOptions& options_;
+  const ChatDataOptions& options_;
   const ChatTarget& target_;
   ThreadPool& pool_;
   chat::RenderOptions render_;
@@ -179,8 +180,8 @@ std::string why_nothing(const ChatBuildResult& r) {
       c.read, c.no_assistant, c.masked, c.longer, r.context, c.refused, c.bad);
 }
 
-void require_parts(const ChatBuildResult& r, const ChatOptions& o, std::optional<Rational> share,
-                   ChatTarget::FewHeldOut few) {
+void require_parts(const ChatBuildResult& r, const ChatDataOptions& o,
+                   std::optional<Rational> share, ChatTarget::FewHeldOut few) {
   if (r.train.conversations + r.validation.conversations == 0) {
     throw_user("nothing is left to learn from: {}", why_nothing(r));
   }
@@ -207,13 +208,13 @@ Json file_list(const std::vector<std::string>& files) {
   return list;
 }
 
-Json option_list(ChatOptions options) {
+Json option_list(ChatDataOptions options) {
   Json json = Json::object();
   for (const OptionField& field : option_fields(options)) json[field.key] = field.print();
   return json;
 }
 
-ShardInfo chat_shard_info(const ChatOptions& o, const ChatTarget& t,
+ShardInfo chat_shard_info(const ChatDataOptions& o, const ChatTarget& t,
                           const std::vector<std::string>& files) {
   ShardInfo info = shard_info(t.tokenizer);
   info.keep_whole = true;
@@ -224,15 +225,6 @@ ShardInfo chat_shard_info(const ChatOptions& o, const ChatTarget& t,
   info.provenance =
       Json{{"pivot", kVersion}, {"git", kGitHash}, {"files", file_list(files)}}.dump();
   return info;
-}
-
-Json part_json(const ChatPart& p) {
-  return {{"conversations", p.conversations},
-          {"tokens", p.tokens},
-          {"learnt_tokens", p.learnt},
-          {"longest", p.longest},
-          {"lengths_by_power_of_two", p.lengths},
-          {"shards", p.files.size()}};
 }
 
 }  // namespace
@@ -247,7 +239,7 @@ bool is_held_out(int64_t index, Rational share) {
                                                             static_cast<uint64_t>(k)));
 }
 
-ChatBuildResult build_chat(const ChatOptions& o, const ChatTarget& target, ThreadPool& pool) {
+ChatBuildResult build_chat(const ChatDataOptions& o, const ChatTarget& target, ThreadPool& pool) {
   const auto start = std::chrono::steady_clock::now();
   check_chat_options(o);
   const std::optional<Rational> share = held_out_share(o);
@@ -291,13 +283,12 @@ ChatBuildResult build_chat(const ChatOptions& o, const ChatTarget& target, Threa
   return result;
 }
 
-std::string chat_fingerprint(const ChatOptions& o, const ChatTarget& target) {
+std::string chat_fingerprint(const ChatDataOptions& o, const ChatTarget& target) {
   const std::optional<Rational> share = held_out_share(o);
   const auto contents = [&](const std::vector<std::string>& input) {
     Json list = Json::array();
-    for (const std::string& path : chat::ConversationReader(reader_options(o, input)).files()) {
-      list.push_back(hash_file_hex(path));
-    }
+    const chat::ConversationReader reader(reader_options(o, input));
+    for (const std::string& path : reader.files()) list.push_back(hash_file_hex(path));
     return list;
   };
   Json options = option_list(o);
@@ -320,7 +311,7 @@ std::string read_chat_fingerprint(const std::string& directory) {
   return json.is_object() ? json.value("fingerprint", "") : "";
 }
 
-chat::Conversation first_conversation(const ChatOptions& o, const ChatTarget& target) {
+chat::Conversation first_conversation(const ChatDataOptions& o, const ChatTarget& target) {
   check_chat_options(o);
   const chat::RenderOptions render = render_options(o, target.tokenizer);
   chat::ConversationReader reader(reader_options(o, o.train));
@@ -337,54 +328,6 @@ chat::Conversation first_conversation(const ChatOptions& o, const ChatTarget& ta
   seen.counts.read = reader.counts().conversations;
   seen.counts.bad = reader.counts().bad;
   throw_user("{}: nothing is left to learn from: {}", o.train.front(), why_nothing(seen));
-}
-
-std::string to_json(const ChatBuildResult& r) {
-  const ChatCounts& c = r.counts;
-  return Json{{"train", part_json(r.train)},
-              {"validation", part_json(r.validation)},
-              {"conversations",
-               {{"read", c.read},
-                {"bad_lines", c.bad},
-                {"refused_by_template", c.refused},
-                {"without_assistant", c.no_assistant},
-                {"fully_masked", c.masked},
-                {"longer_dropped", c.longer},
-                {"longer_truncated", c.truncated}}},
-              {"context", r.context},
-              {"tokenizer_hash", r.tokenizer_hash},
-              {"template_hash", r.template_hash},
-              {"seconds", r.seconds}}
-             .dump(2) +
-         "\n";
-}
-
-std::string to_text(const ChatBuildResult& r) {
-  std::string out;
-  for (const auto& [name, p] :
-       {std::pair<const char*, const ChatPart&>{"train", r.train}, {"validation", r.validation}}) {
-    const double share =
-        p.tokens > 0 ? static_cast<double>(p.learnt) / static_cast<double>(p.tokens) : 0;
-    out += fmt::format(
-        "{:<11} {:>9} conversations  {:>12} tokens, {:.1f}% learnt  longest {}  {} shard{}\n", name,
-        p.conversations, p.tokens, 100 * share, p.longest, p.files.size(),
-        p.files.size() == 1 ? "" : "s");
-  }
-  const ChatCounts& c = r.counts;
-  const auto line = [&](int64_t count, std::string_view what) {
-    if (count > 0) out += fmt::format("{:>9} {}\n", count, what);
-  };
-  line(c.no_assistant, "without a turn of the assistant: dropped");
-  line(c.masked, "without a token to learn: dropped");
-  line(c.longer, fmt::format("longer than {} tokens: dropped", r.context));
-  line(c.truncated, fmt::format("longer than {} tokens: their end was cut off", r.context));
-  line(c.refused, "refused by the template: skipped");
-  line(c.bad, "bad lines: skipped");
-  std::vector<int64_t> lengths = r.train.lengths;
-  lengths.resize(std::max(lengths.size(), r.validation.lengths.size()));
-  for (size_t i = 0; i < r.validation.lengths.size(); ++i) lengths[i] += r.validation.lengths[i];
-  out += length_histogram(lengths);
-  return out;
 }
 
 }  // namespace pivot

@@ -51,22 +51,23 @@ struct ChatBuildResult {
   ChatCounts counts;
   std::string tokenizer_hash, template_hash;
   int64_t context = 0;
-  std::string longer;  // as ChatOptions
+  std::string longer;  // as ChatDataOptions
   double seconds = 0;
 };
 
 /// The same files for any number of threads. Throws UserError naming file and line of a bad
 /// conversation, when nothing is left of a part, and as the readers do; then nothing is written.
-ChatBuildResult build_chat(const ChatOptions& options, const ChatTarget& target, ThreadPool& pool);
+ChatBuildResult build_chat(const ChatDataOptions& options, const ChatTarget& target,
+                           ThreadPool& pool);
 
 /// Identity of what build_chat would write: contents of the files, template, tokenizer and options.
-std::string chat_fingerprint(const ChatOptions& options, const ChatTarget& target);
+std::string chat_fingerprint(const ChatDataOptions& options, const ChatTarget& target);
 /// The fingerprint of a directory that build_chat wrote, "" where there is none.
 std::string read_chat_fingerprint(const std::string& directory);
 
 /// The first conversation of options.train that is learnt from, its turns marked as options.learn
 /// says. Throws UserError where there is none, and on bad ones before it.
-chat::Conversation first_conversation(const ChatOptions& options, const ChatTarget& target);
+chat::Conversation first_conversation(const ChatDataOptions& options, const ChatTarget& target);
 
 /// Whether conversation `index` is held out. Of every 1 / share neighbours one is, which one is
 /// random: small sets have their share too, and no pattern in their order meets it.

@@ -33,7 +33,7 @@ void require_one_of(const char* key, const std::string& value,
 
 }  // namespace
 
-void check_chat_options(const ChatOptions& o) {
+void check_chat_options(const ChatDataOptions& o) {
   require_one_of("longer", o.longer, {"drop", "truncate", "refuse"});
   require_one_of("learn", o.learn, {"all", "last"});
 }
@@ -50,7 +50,7 @@ std::string place_of(const chat::Conversation& conversation) {
   return fmt::format("{}:{}", conversation.file, conversation.line);
 }
 
-chat::RenderOptions render_options(const ChatOptions& options, const Tokenizer& tokenizer) {
+chat::RenderOptions render_options(const ChatDataOptions& options, const Tokenizer& tokenizer) {
   chat::RenderOptions render = chat::render_options(tokenizer);
   if (options.variables.empty()) return render;
   if (!nlohmann::json::parse(options.variables, nullptr, false).is_object()) {
@@ -61,7 +61,7 @@ chat::RenderOptions render_options(const ChatOptions& options, const Tokenizer& 
   return render;
 }
 
-EncodedChat encode_chat(chat::Conversation conversation, const ChatOptions& options,
+EncodedChat encode_chat(chat::Conversation conversation, const ChatDataOptions& options,
                         const ChatTarget& target, const chat::RenderOptions& render) {
   using Fate = EncodedChat::Fate;
   EncodedChat out;

@@ -23,15 +23,15 @@ struct EncodedChat {
 };
 
 /// Renders, encodes, masks and measures. `options` was checked (check_chat_options).
-EncodedChat encode_chat(chat::Conversation conversation, const ChatOptions& options,
+EncodedChat encode_chat(chat::Conversation conversation, const ChatDataOptions& options,
                         const ChatTarget& target, const chat::RenderOptions& render);
 
 /// What the template gets besides the conversation. Throws UserError when options.variables is no
 /// JSON object.
-chat::RenderOptions render_options(const ChatOptions& options, const Tokenizer& tokenizer);
+chat::RenderOptions render_options(const ChatDataOptions& options, const Tokenizer& tokenizer);
 
 /// Throws UserError naming the option.
-void check_chat_options(const ChatOptions& options);
+void check_chat_options(const ChatDataOptions& options);
 
 /// Leaves only what the last turn of the assistant says to be learnt.
 void learn_last(chat::Conversation& conversation);

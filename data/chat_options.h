@@ -7,7 +7,7 @@
 
 namespace pivot {
 
-struct ChatOptions {
+struct ChatDataOptions {
   std::vector<std::string> train;
   std::vector<std::string> validation = {"2%"};
   std::string chat_template;

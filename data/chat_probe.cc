@@ -101,7 +101,7 @@ void check_tokens(const chat::Rendered& rendered, const chat::ChatTokens& tokens
 
 }  // namespace
 
-ChatProbe probe_chat(const ChatOptions& options, const ChatTarget& target) {
+ChatProbe probe_chat(const ChatDataOptions& options, const ChatTarget& target) {
   const chat::RenderOptions render = render_options(options, target.tokenizer);
   const chat::Conversation conversation = first_conversation(options, target);
   ChatProbe probe;

@@ -22,6 +22,6 @@ struct ChatProbe {
 /// checked. Throws UserError when there is none, and when the masks are wrong: the end of a turn is
 /// not learnt (the model would never stop), a header is, or the text begins with the
 /// beginning-of-text token twice.
-ChatProbe probe_chat(const ChatOptions& options, const ChatTarget& target);
+ChatProbe probe_chat(const ChatDataOptions& options, const ChatTarget& target);
 
 }  // namespace pivot

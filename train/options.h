@@ -130,7 +130,7 @@ struct TrainOptions {
   CheckpointOptions checkpoint;
   ValidationOptions validation;
   SampleDuringOptions sample;
-  ChatOptions chat;  // `pivot sft`
+  ChatDataOptions chat;  // `pivot sft`
 
   /// Keys that were set from outside, as opposed to defaults (option_fields below); not an option.
   std::set<std::string> given;

@@ -59,6 +59,7 @@ void Trainer::load_weights() {
   } else if (inputs_.init == nullptr || trainee_.has_adapters()) {
     trainee_.initialise(options_.seed, ctx_);
   }
+  for (const auto& [name, text] : inputs_.companions) companions_[name] = text;
   trainee_.weights_changed(ctx_);
 }
 

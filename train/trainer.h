@@ -26,7 +26,7 @@ struct TrainInputs {
   std::string tokenizer_kind;   // "bytes" | "sentencepiece"
   std::string tokenizer_bytes;  // copied into checkpoints
   std::string tokenizer_hash;
-  /// Files that travel with the checkpoints, over those of `init` (CheckpointInfo::companions).
+  /// Companions of checkpoints, over those of `init` or of the checkpoint that is resumed.
   std::map<std::string, std::string> companions = {};
   /// What options.init names: weights of step 0, companions; with adapters the base, in every
   /// session. Needed only while the trainer is made.

@@ -28,6 +28,11 @@ class GgufFile {
   std::span<const std::byte> bytes(const GgufTensorInfo& tensor) const {
     return file_.bytes().subspan(tensor.begin, tensor.end - tensor.begin);
   }
+  /// Bytes [begin, end) of a tensor need not stay in memory.
+  void release(const GgufTensorInfo& tensor, int64_t begin, int64_t end) const {
+    file_.release(
+        bytes(tensor).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)));
+  }
 
   bool has(std::string_view key) const { return header_.values.find(key) != header_.values.end(); }
   /// Values by key, nothing where the key is absent. Throw UserError where it has another type;

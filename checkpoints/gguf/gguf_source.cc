@@ -43,14 +43,20 @@ class GgufSource : public ModelSource {
     return fmt::format("GGUF {}, {}, {} tensors", architecture_, names, file_.tensors().size());
   }
 
+  DType stored_type(const ParamInfo& param) const override {
+    const std::vector<Part>& parts = find(param);
+    const bool exact = std::all_of(parts.begin(), parts.end(), [](const Part& part) {
+      return part.tensor->type->id == static_cast<uint32_t>(GgufType::BF16);
+    });
+    return exact ? DType::BF16 : DType::F32;
+  }
+
   void read(const ParamInfo& param, int64_t begin, int64_t end, float* out) const override {
-    const auto found = params_.find(param.name);
-    PIVOT_CHECK(found != params_.end(), "parameter '{}' is not one of this model", param.name);
     PIVOT_CHECK(0 <= begin && begin <= end && end <= param.shape[0],
                 "rows {} to {} of parameter '{}'", begin, end, param.name);
     const int64_t width = param.shape.count() / param.shape[0];
     int64_t part_begin = 0;
-    for (const Part& part : found->second) {
+    for (const Part& part : find(param)) {
       const int64_t part_end = part_begin + part.rows;
       const int64_t first = std::max(begin, part_begin);
       const int64_t last = std::min(end, part_end);
@@ -62,16 +68,6 @@ class GgufSource : public ModelSource {
     }
   }
 
-  DType stored_type(const ParamInfo& param) const override {
-    const auto found = params_.find(param.name);
-    PIVOT_CHECK(found != params_.end(), "parameter '{}' is not one of this model", param.name);
-    const bool exact =
-        std::all_of(found->second.begin(), found->second.end(), [](const Part& part) {
-          return part.tensor->type->id == static_cast<uint32_t>(GgufType::BF16);
-        });
-    return exact ? DType::BF16 : DType::F32;
-  }
-
  private:
   struct Part {
     std::string name;
@@ -79,6 +75,12 @@ class GgufSource : public ModelSource {
     int64_t rows;
     HeadRows order;
   };
+
+  const std::vector<Part>& find(const ParamInfo& param) const {
+    const auto found = params_.find(param.name);
+    PIVOT_CHECK(found != params_.end(), "parameter '{}' is not one of this model", param.name);
+    return found->second;
+  }
 
   // Lays the model's parameters over the file's tensors and wants each exactly once.
   void find_tensors() {
@@ -144,6 +146,11 @@ class GgufSource : public ModelSource {
                  out + (row - begin) * width);
       row += run;
     }
+    // Heads are read whole, in one order or the other.
+    const int64_t unit = part.order == HeadRows::Interleaved ? head_dim : 1;
+    const int64_t first = begin / unit * unit;
+    const int64_t last = (end + unit - 1) / unit * unit;
+    file_.release(tensor, first * row_bytes, last * row_bytes);
     if (!all_finite(out, (end - begin) * width)) {
       throw_user("{}: tensor '{}' holds values that are not finite: the file is damaged",
                  file_.path(), part.name);

@@ -61,20 +61,58 @@ RopeScaling recognise_llama3(const GgufFile& file, const ModelConfig& config,
   return scaling;
 }
 
-RopeScaling read_scaling_keys(const GgufFile& file, const std::string& prefix) {
+// YaRN as llama.cpp computes it: what Hugging Face derives from the factor, times attn_factor.
+double plain_attention_factor(double factor) {
+  return rope_attention_factor({.type = "yarn", .factor = factor});
+}
+
+void read_yarn(const GgufFile& file, const std::string& prefix, int64_t context, RopeScaling& s) {
+  const auto only = [&](const char* name, double value) {
+    const double found = file.fraction(prefix + name).value_or(value);
+    if (found == value) return;
+    throw_user("{}: key '{}{}' is {}, Pivot computes yarn only with {}", file.path(), prefix, name,
+               found, value);
+  };
+  only("yarn_ext_factor", 1);
+  only("yarn_attn_factor", 1);
+  only("yarn_log_multiplier", 0);
+  s.original_context = file.integer(prefix + "original_context_length").value_or(context);
+  s.beta_fast = file.fraction(prefix + "yarn_beta_fast").value_or(s.beta_fast);
+  s.beta_slow = file.fraction(prefix + "yarn_beta_slow").value_or(s.beta_slow);
+  const double attention = file.fraction(prefix + "attn_factor").value_or(1);
+  if (!(attention > 0)) {
+    throw_user("{}: key '{}attn_factor' is {}", file.path(), prefix, attention);
+  }
+  if (attention != 1) s.attention_factor = attention * plain_attention_factor(s.factor);
+}
+
+RopeScaling read_scaling_keys(const GgufFile& file, const std::string& prefix, int64_t context) {
   RopeScaling scaling;
   const std::string_view type = file.text(prefix + "type").value_or("none");
   if (type == "none") return scaling;
+  if (type != "linear" && type != "yarn") {
+    throw_user("{}: key '{}type' is '{}'; Pivot knows none, linear, yarn and llama3", file.path(),
+               prefix, shown_name(type));
+  }
   const double factor = file.fraction(prefix + "factor").value_or(1);
   if (!(factor > 0)) throw_user("{}: key '{}factor' is {}", file.path(), prefix, factor);
-  if (type == "linear") {
-    if (factor == 1) return scaling;
-    scaling.type = "linear";
-    scaling.factor = factor;
-    return scaling;
-  }
-  throw_user("{}: key '{}type' is '{}'; Pivot knows none, linear and llama3", file.path(), prefix,
-             shown_name(type));
+  if (type == "linear" && factor == 1) return scaling;
+  scaling.type = type;
+  scaling.factor = factor;
+  if (type == "yarn") read_yarn(file, prefix, context, scaling);
+  return scaling;
+}
+
+void add_yarn(const RopeScaling& s, const std::string& prefix, GgufMetadata& metadata) {
+  if (!s.truncate) throw_user("RoPE scaling yarn without truncation cannot be written to GGUF");
+  metadata.text(prefix + "type", "yarn");
+  metadata.f32(prefix + "factor", s.factor);
+  metadata.u32(prefix + "original_context_length", s.original_context);
+  const RopeScaling defaults;
+  if (s.beta_fast != defaults.beta_fast) metadata.f32(prefix + "yarn_beta_fast", s.beta_fast);
+  if (s.beta_slow != defaults.beta_slow) metadata.f32(prefix + "yarn_beta_slow", s.beta_slow);
+  const double attention = rope_attention_factor(s) / plain_attention_factor(s.factor);
+  if (static_cast<float>(attention) != 1) metadata.f32(prefix + "attn_factor", attention);
 }
 
 }  // namespace
@@ -98,6 +136,7 @@ void add_rope_scaling(const ModelConfig& config, const std::string& architecture
     metadata.f32(prefix + "factor", s.factor);
     return;
   }
+  if (s.type == "yarn") return add_yarn(s, prefix, metadata);
   if (s.type == "llama3") {
     metadata.f32(kPivotRopeFactor, s.factor);
     metadata.f32(kPivotRopeLow, s.low_freq_factor);
@@ -110,7 +149,8 @@ void add_rope_scaling(const ModelConfig& config, const std::string& architecture
 
 RopeScaling read_gguf_rope_scaling(const GgufFile& file, const std::string& architecture,
                                    const ModelConfig& config) {
-  const RopeScaling scaling = read_scaling_keys(file, architecture + ".rope.scaling.");
+  const RopeScaling scaling =
+      read_scaling_keys(file, architecture + ".rope.scaling.", config.context);
   const auto tensor = file.tensors().find(kRopeFactorsTensor);
   if (tensor == file.tensors().end()) return scaling;
   if (scaling.type != "none") {

@@ -33,7 +33,7 @@ struct SpecialIds {
 struct HfConfigFacts {
   std::string dtype;   // of the weights: "float32", "bfloat16" or "float16"
   std::string origin;  // what was exported, for people
-  SpecialIds special;
+  SpecialIds special = {};
 };
 
 /// config.json of `info.model` in the spelling that transformers 4 and 5 read. A model that came

@@ -16,7 +16,7 @@ struct HfExport {
   int64_t shard_bytes = int64_t{5} << 30;  // most of a file, unless one tensor is larger
   bool overwrite = false;                  // replace a model that is there
   bool tokenizer = true;
-  SpecialIds special;
+  SpecialIds special = {};
   ThreadPool* pool = nullptr;
   std::function<void(int64_t values)> progress = nullptr;  // hears of values written
 };

@@ -168,7 +168,7 @@ class PrefixSpace : public PreTokenizer {
                                  [&](const Range& r) { return bytes[r.begin] == ' '; });
     if (all) return;
     rewrite_pieces(pieces, [&](TextEdit& edit, const Range& r) {
-      if (bytes[r.begin] != ' ') edit.replace(r.begin, r.begin, " ");
+      if (bytes[r.begin] != ' ') edit.insert(r.begin, " ");
       edit.keep(r.begin, r.end);
     });
   }
@@ -201,7 +201,7 @@ class Metaspace : public PreTokenizer {
                           (scheme_ == Scheme::First &&
                            pieces.text.origin(r.begin, r.begin + 1).begin == 0);
       if (wanted && piece[0] != ' ' && !piece.starts_with(sign_)) {
-        edit.replace(r.begin, r.begin, sign_);
+        edit.insert(r.begin, sign_);
       }
       uint32_t at = r.begin;
       while (at < r.end) {

@@ -134,9 +134,18 @@ class Translator {
     put((negated ? "[^" : "[") + std::string(members) + "]", 2);
   }
 
-  std::string word_members() const {
+  static std::string word_members() {
     std::string all;
-    for (const CharRange& r : word_ranges()) all += range_text(r.first, r.last);
+    for (const CharRange& r : word_ranges()) {
+      uint32_t first = r.first;
+      for (const CharRange& gap : no_regex_word_ranges()) {
+        if (gap.first < first || gap.last > r.last) continue;
+        if (gap.first > first) all += range_text(first, gap.first - 1);
+        first = gap.last + 1;
+      }
+      if (first <= r.last) all += range_text(first, r.last);
+    }
+    for (const CharRange& r : only_regex_word_ranges()) all += range_text(r.first, r.last);
     return all;
   }
   std::string word() const { return in_class_ ? word_members() : "[" + word_members() + "]"; }

@@ -7,7 +7,7 @@
 namespace pivot::hf {
 
 Vocabulary::Vocabulary(std::vector<std::string> tokens, const std::vector<int64_t>& ids,
-                       const std::string& where)
+                       Twice twice, const std::string& where)
     : tokens_(tokens.size()) {
   std::vector<bool> seen(tokens.size());
   for (size_t i = 0; i < tokens.size(); ++i) {
@@ -22,7 +22,8 @@ Vocabulary::Vocabulary(std::vector<std::string> tokens, const std::vector<int64_
   }
   ids_.reserve(tokens_.size());
   for (size_t id = 0; id < tokens_.size(); ++id) {
-    if (!ids_.emplace(tokens_[id], static_cast<int32_t>(id)).second) {
+    const bool fresh = ids_.insert_or_assign(tokens_[id], static_cast<int32_t>(id)).second;
+    if (!fresh && twice == Twice::Refuse) {
       throw_user("{}: token '{}' comes twice", where, tokens_[id]);
     }
   }

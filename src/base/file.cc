@@ -1,5 +1,6 @@
 #include "src/base/file.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -72,11 +73,16 @@ MappedFile::MappedFile(MappedFile&& other) noexcept
 
 void MappedFile::release(std::span<const std::byte> part) const {
   if (part.empty()) return;
-  // Pages that are only touched by the part go too: whoever needs them next has them read again.
-  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const uintptr_t begin = reinterpret_cast<uintptr_t>(part.data()) / page * page;
-  const uintptr_t end = reinterpret_cast<uintptr_t>(part.data()) + part.size();
-  ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);  // advice: may be ignored
+  // Linux maps the neighbours of a page that is touched, in aligned windows of 64 KiB: whole
+  // windows go, or what two neighbouring parts share would stay. Whoever needs them next has them
+  // again.
+  constexpr uintptr_t kWindow = uintptr_t{64} << 10;
+  const auto map = reinterpret_cast<uintptr_t>(data_);
+  const uintptr_t first = reinterpret_cast<uintptr_t>(part.data());
+  const uintptr_t begin = std::max(first / kWindow * kWindow, map);
+  const uintptr_t end =
+      std::min((first + part.size() + kWindow - 1) / kWindow * kWindow, map + size_);
+  ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);  // may be ignored
 }
 
 std::string read_file(const std::string& path) {

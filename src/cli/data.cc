@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -5,6 +6,7 @@
 #include <unistd.h>
 
 #include "data/build.h"
+#include "data/chat_show.h"
 #include "data/loader.h"
 #include "data/shard.h"
 #include "data/statistics.h"
@@ -45,6 +47,8 @@ struct ShowOptions {
   int64_t row = -1;
   int64_t seq_len = 1024;
   int64_t limit = 2048;
+  std::string as = "auto";
+  std::string pack = "fill";
   std::string tokenizer;
 
   template <class V>
@@ -53,6 +57,8 @@ struct ShowOptions {
     v("row", row, "this packed row, as training without shuffling would see it");
     v("seq_len", seq_len, "tokens of a row");
     v("limit", limit, "show at most this many tokens of a document");
+    v("as", as, "tokens, one by one, or chat: text as it reads; auto takes chat for conversations");
+    v("pack", pack, "how rows are packed: fill or best (as data.pack)");
     v("tokenizer", tokenizer, "empty takes the one beside the shards");
   }
 };
@@ -150,14 +156,31 @@ Style style_of_stdout() {
   return color ? Style::Color : Style::Plain;
 }
 
-void show_document(const Shard& shard, const Tokenizer& tokenizer, int64_t index, int64_t limit) {
+/// Conversations are masked and whole, and nobody generated them.
+bool shows_chat(const std::string& as, const ShardInfo& info, bool masked) {
+  if (as == "auto") return masked && info.keep_whole && info.task.empty();
+  if (as != "tokens" && as != "chat") throw_user("--as {}: tokens, chat or auto", as);
+  return as == "chat";
+}
+
+std::string show_text(const Tokenizer& tokenizer, std::span<const int32_t> tokens,
+                      std::span<const uint8_t> learnt) {
+  return show_chat(chat_runs(tokenizer, tokens, learnt), style_of_stdout());
+}
+
+void show_document(const Shard& shard, const Tokenizer& tokenizer, int64_t index,
+                   const ShowOptions& options) {
   std::vector<int32_t> tokens = shard.document(index);
   std::vector<uint8_t> learnt(tokens.size());
   shard.read_mask(shard.offsets()[static_cast<size_t>(index)], learnt);
-  const size_t shown = std::min(tokens.size(), static_cast<size_t>(limit));
-  fmt::print(
-      "document {} ({} tokens)\n{}\n", index, tokens.size(),
-      show_tokens(tokenizer, std::span(tokens).first(shown), learnt, style_of_stdout(), index));
+  const size_t shown = std::min(tokens.size(), static_cast<size_t>(options.limit));
+  const std::span ids = std::span(tokens).first(shown);
+  const std::span marks = std::span(learnt).first(shown);
+  fmt::print("document {} ({} tokens, {} learnt)\n{}\n", index, tokens.size(),
+             std::count(learnt.begin(), learnt.end(), 1),
+             shows_chat(options.as, shard.info(), shard.masked())
+                 ? show_text(tokenizer, ids, marks)
+                 : show_tokens(tokenizer, ids, marks, style_of_stdout(), index));
   if (shown < tokens.size()) fmt::print("... {} more tokens (--limit)\n", tokens.size() - shown);
 }
 
@@ -168,8 +191,8 @@ int run_show(const std::vector<std::string>& args) {
   line.options(options);
   line.positional("PATH", path, "shard, directory or glob", CommandLine::Required);
   line.footer(
-      "On a terminal documents alternate in shade and targets are bold green; elsewhere "
-      "targets are in [brackets].");
+      "On a terminal targets are bold green and special tokens of conversations inverse; elsewhere "
+      "(or with NO_COLOR) targets are in [brackets], learnt text of conversations in {+ +}.");
   if (!line.parse(args)) return 0;
   if (options.limit < 1) throw_user("--limit {}: must be positive", options.limit);
   const Shard shard(resolve_shards(path).front());
@@ -177,8 +200,10 @@ int run_show(const std::vector<std::string>& args) {
       load_tokenizer(options.tokenizer.empty() ? tokenizer_beside({path}) : options.tokenizer);
   require_tokenizer(shard, *tokenizer);
   if (options.row >= 0) {
-    const auto loader =
-        open_loader({path}, {.seq_len = options.seq_len}, 0, LoaderOrder::Sequential);
+    DataOptions data;
+    data.seq_len = options.seq_len;
+    data.pack = options.pack;
+    const auto loader = open_loader({path}, row_layout(data), 0, LoaderOrder::Sequential);
     fmt::print("{}", show_batch(*tokenizer, loader->batch(options.row, 1), style_of_stdout()));
     return 0;
   }
@@ -188,18 +213,19 @@ int run_show(const std::vector<std::string>& args) {
   }
   const int64_t first = options.doc >= 0 ? options.doc : 0;
   const int64_t last = options.doc >= 0 ? options.doc : std::min<int64_t>(2, shard.documents() - 1);
-  for (int64_t d = first; d <= last; ++d) show_document(shard, *tokenizer, d, options.limit);
+  for (int64_t d = first; d <= last; ++d) show_document(shard, *tokenizer, d, options);
   return 0;
 }
 
 }  // namespace
 
 int run_data(const std::vector<std::string>& args) {
-  const std::vector<std::string> names = {"build", "synth", "show", "stats", "verify"};
+  const std::vector<std::string> names = {"build", "chat", "synth", "show", "stats", "verify"};
   if (args.empty() || args[0] == "--help" || args[0] == "-h") {
     fmt::print(
-        "usage: pivot data build|synth|show|stats|verify ...\n\n"
+        "usage: pivot data build|chat|synth|show|stats|verify ...\n\n"
         "  build   text to token shards\n"
+        "  chat    conversations to token shards with masks\n"
         "  synth   generated tasks as token shards\n"
         "  show    tokens by document, targets marked\n"
         "  stats   count what is in shards\n"
@@ -209,6 +235,7 @@ int run_data(const std::vector<std::string>& args) {
   }
   const std::vector<std::string> rest(args.begin() + 1, args.end());
   if (args[0] == "build") return run_build(rest);
+  if (args[0] == "chat") return run_data_chat(rest);
   if (args[0] == "synth") return run_synth(rest);
   if (args[0] == "show") return run_show(rest);
   if (args[0] == "stats") return run_stats(rest);

@@ -15,8 +15,8 @@
 namespace pivot {
 namespace {
 
-struct DataChatOptions {
-  ChatOptions chat;
+struct DataChatFlags {
+  ChatDataOptions chat;
   std::string model;
   std::string tokenizer;
   int64_t context = 0;
@@ -44,7 +44,7 @@ struct DataChatOptions {
 };
 
 /// Also sets the context where a model gives it.
-std::unique_ptr<Tokenizer> open_tokenizer(DataChatOptions& o) {
+std::unique_ptr<Tokenizer> open_tokenizer(DataChatFlags& o) {
   if (o.model.empty() == o.tokenizer.empty()) {
     throw_user("name either a model with --model or a tokenizer with --tokenizer");
   }
@@ -57,7 +57,7 @@ std::unique_ptr<Tokenizer> open_tokenizer(DataChatOptions& o) {
 }  // namespace
 
 int run_data_chat(const std::vector<std::string>& args) {
-  DataChatOptions options;
+  DataChatFlags options;
   options.chat.validation.clear();
   CommandLine line("data chat", "Conversations to token shards; what the assistant says is learnt");
   line.options(options);

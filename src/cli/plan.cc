@@ -1,7 +1,8 @@
-// pivot plan: memory, FLOPs, disk and time of a training run before it starts. Exit 3: does not
-// fit.
+// pivot plan: memory, FLOPs, disk and time of a training or fine-tuning run before it starts. Exit
+// 3: does not fit.
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 
 #include "data/loader.h"
 #include "data/tokenizer.h"
@@ -10,7 +11,9 @@
 #include "src/base/log.h"
 #include "src/cli/commands.h"
 #include "src/cli/plan_print.h"
+#include "src/cli/sft_options.h"
 #include "src/cli/train_config.h"
+#include "src/cli/train_run.h"
 #include "src/core/cuda.h"
 #include "train/compute.h"
 #include "train/machine.h"
@@ -21,27 +24,44 @@ namespace {
 
 constexpr int kExitDoesNotFit = 3;
 constexpr int64_t kAssumedVocab = 32000;
+constexpr int64_t kAssumedSteps = 1000;
 
 struct PlanOptions {
+  ModelFlag init;
   std::string memory;
   bool measure = false;
   std::string json;
 
   template <class V>
   void visit(V&& v) {
+    init.visit(v);
     v("memory", memory, "memory that may be used (4GiB); empty takes what is available now");
     v("measure", measure, "run four real steps instead of estimating their time");
     v("json", json, "also write the plan to this file");
   }
 };
 
+// The data of a fine-tuning run that was begun, or whose shards were made before.
+void find_chat_shards(TrainOptions& o, PlanReport& report) {
+  if (o.chat.train.empty() || !o.data.train.empty()) return;
+  if (std::filesystem::is_directory(o.output + "/data/train")) {
+    o.data.train = {o.output + "/data/train"};
+  } else {
+    report.notes.push_back(
+        "the conversations are no shards yet: 'pivot data chat' makes them, and data.train names "
+        "them");
+  }
+}
+
 // Vocabulary and epoch from the data where it is there, else from the tokenizer, else assumed.
 void look_at_data(TrainOptions& o, PlanReport& report) {
+  find_chat_shards(o, report);
   if (!o.data.train.empty()) {
     try {
       const auto loader =
           open_loader(o.data.train, row_layout(o.data), o.seed, LoaderOrder::Shuffled);
       report.epoch_tokens = loader->epoch_tokens();
+      choose_step_tokens(o, loader.get());
       fit_to_data(o, *loader, nullptr);
       report.vocabulary = "from the shards";
       return;
@@ -49,8 +69,14 @@ void look_at_data(TrainOptions& o, PlanReport& report) {
       report.notes.push_back(fmt::format("the data was not looked at: {}", e.what()));
     }
   }
+  choose_step_tokens(o, nullptr);
+  if (o.epochs > 0) {
+    o.steps = kAssumedSteps;
+    report.notes.push_back(fmt::format(
+        "{} steps are assumed: how many {} epochs are, the data tells", o.steps, o.epochs));
+  }
   if (o.model.vocab > 0) {
-    report.vocabulary = "model.vocab";
+    report.vocabulary = o.init.empty() ? "model.vocab" : "of " + o.init;
   } else if (!o.data.tokenizer.empty()) {
     o.model.vocab = load_tokenizer(o.data.tokenizer)->vocab();
     report.vocabulary = "from the tokenizer";
@@ -84,13 +110,26 @@ void estimate(const TrainOptions& o, const PlanOptions& plan_options, ThreadPool
 int run_plan(const std::vector<std::string>& args) {
   TrainOptions options;
   PlanOptions plan_options;
-  if (!parse_train_command("plan", "Memory, FLOPs, disk and time of a training run",
-                           "Takes the config and overrides of 'pivot train'. Exit code 3: the run "
-                           "does not fit.",
-                           args, options, plan_options)) {
-    return 0;
+  const auto parse = [&] {
+    return parse_train_command("plan", "Memory, FLOPs, disk and time of a training run",
+                               "Takes the config and overrides of 'pivot train', or of 'pivot sft' "
+                               "where the model to start "
+                               "from or chat.train is named. Exit code 3: the run does not fit.",
+                               args, options, plan_options);
+  };
+  if (!parse()) return 0;
+  plan_options.init.apply(options);
+  if (!options.chat.train.empty() || options.data.seq_len == 0 ||
+      !plan_options.init.model.empty()) {
+    options = sft_defaults();
+    parse();
+    plan_options.init.apply(options);
   }
-  validate(options);
+  const auto init = open_init(options);
+  choose_row_length(options);
+  TrainOptions checked = options;
+  choose_step_tokens(checked, nullptr);
+  validate(checked);
   PlanReport report;
   const Compute planned = planned_compute(options);
   const ComputeMemory there = compute_memory(planned);

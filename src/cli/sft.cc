@@ -12,6 +12,7 @@
 #include "src/cli/train_config.h"
 #include "src/cli/train_run.h"
 #include "src/decode/session.h"
+#include "train/resume.h"
 #include "train/setup.h"
 
 namespace pivot {
@@ -19,13 +20,16 @@ namespace {
 
 constexpr size_t kPrompts = 3;
 
-/// tokenizer_config.json with the template that was trained with, so that whoever talks to the
-/// model uses it too.
-std::string config_with_template(const std::string& config, const std::string& source) {
+/// A template that was chosen for the run travels with its checkpoints, so that whoever talks to
+/// the model uses it too.
+std::map<std::string, std::string> template_companions(const TrainOptions& o,
+                                                       const Tokenizer& tokenizer) {
+  if (o.chat.chat_template.empty()) return {};
+  const std::string& config = tokenizer.config();
   nlohmann::ordered_json json =
       config.empty() ? nlohmann::ordered_json::object() : nlohmann::ordered_json::parse(config);
-  json["chat_template"] = source;
-  return json.dump(2) + "\n";
+  json["chat_template"] = chat::load_template(o.chat.chat_template, tokenizer).source();
+  return {{kTokenizerConfigFile, json.dump(2) + "\n"}};
 }
 
 void require_sources(const TrainOptions& o) {
@@ -37,25 +41,25 @@ void require_sources(const TrainOptions& o) {
   if (o.chat.train.empty() && (o.data.train.empty() || own_shards)) {
     throw_user("no conversations: name them with chat.train=FILE.jsonl (or shards in data.train)");
   }
-  if (!o.chat.train.empty() && !o.data.train.empty() && !own_shards) {
+  if (o.chat.train.empty() || own_shards) return;
+  if (!o.data.train.empty()) {
     throw_user("chat.train and data.train both say what to learn from: give one of them");
+  }
+  if (!o.data.validation.empty()) {
+    throw_user("data.validation beside chat.train: name held-out conversations in chat.validation");
   }
 }
 
-/// Shards in the run's directory, the probe shown, and what travels with the checkpoints.
-std::map<std::string, std::string> tokenise(TrainOptions& o, const CheckpointInfo& model) {
-  const auto tokenizer = tokenizer_of(model);
-  const chat::Template chat_template = chat::load_template(o.chat.chat_template, *tokenizer);
-  const ChatTarget target{.tokenizer = *tokenizer,
+/// The probe is shown, and the shards are in the run's directory.
+void tokenise(TrainOptions& o, const Tokenizer& tokenizer) {
+  const chat::Template chat_template = chat::load_template(o.chat.chat_template, tokenizer);
+  const ChatTarget target{.tokenizer = tokenizer,
                           .chat_template = chat_template,
                           .context = o.data.seq_len,
                           .out = o.output + "/data"};
   show_probe(probe_chat(o.chat, target), o.output);
   ThreadPool pool(o.threads);
   prepare_chat_data(o, target, pool);
-  if (o.chat.chat_template.empty()) return {};
-  return {
-      {kTokenizerConfigFile, config_with_template(tokenizer->config(), chat_template.source())}};
 }
 
 TrainCallbacks sample_answers(const TrainOptions& o, const RunData& data) {
@@ -97,8 +101,11 @@ int run_sft(const std::vector<std::string>& args) {
   validate(checked);  // before the data is tokenised
   catch_interrupts();
   log::info("{}: {}", options.init, init->describe());
-  std::map<std::string, std::string> companions;
-  if (!options.chat.train.empty()) companions = tokenise(options, init->info());
+  const auto tokenizer = tokenizer_of(init->info());
+  const auto companions = template_companions(options, *tokenizer);
+  // The earlier run goes out of the way before this one writes its data.
+  if (options.resume == "never") resume_from(options);
+  if (!options.chat.train.empty()) tokenise(options, *tokenizer);
   const RunData data = open_run_data(options);
   choose_step_tokens(options, data.train.get());
   validate(options);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "data/chat_show.h"
+#include "data/mixture.h"
 #include "data/shard.h"
 #include "src/base/check.h"
 #include "src/cli/train_run.h"
@@ -48,7 +49,7 @@ std::vector<HeldOutPrompt> held_out_prompts(const std::vector<std::string>& sour
   std::vector<HeldOutPrompt> prompts;
   const int64_t longest = std::min(kShortPrompt, context - answer_tokens);
   for (const std::string& source : sources) {
-    for (const std::string& path : resolve_shards(source)) {
+    for (const std::string& path : resolve_shards(parse_weighted_source(source).path)) {
       const Shard shard(path);
       if (!shard.masked()) continue;
       for (int64_t d = 0; d < shard.documents() && prompts.size() < count; ++d) {

@@ -45,6 +45,8 @@ td.n { text-align: right; white-space: nowrap; }
 pre { background: var(--panel); border: 1px solid var(--grid); border-radius: 6px; padding: 10px 12px; margin: 8px 0;
   font: 12.5px/1.45 ui-monospace, "DejaVu Sans Mono", Consolas, monospace; white-space: pre-wrap; overflow-wrap: anywhere; }
 pre .prompt { color: var(--soft); }
+pre .learnt { background: color-mix(in srgb, var(--c2) 22%, transparent); }
+pre .special { border: 1px solid var(--grid); border-radius: 3px; }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 0 28px; }
 /* pictures */
 svg text { font: 12px system-ui, "Segoe UI", "Helvetica Neue", "DejaVu Sans", sans-serif; fill: var(--soft);

@@ -118,6 +118,19 @@ std::string samples_html(const std::vector<Sample>& samples) {
   return out;
 }
 
+/// The probe conversation: what is learnt stands out.
+std::string probe_html(const RunData& run) {
+  if (run.probe.empty()) return "";
+  std::string out = "<p class=\"note\">" + escape(run.probe_place) +
+                    ": what is learnt stands on colour, special tokens are framed.</p>\n<pre>";
+  for (const ProbeRun& part : run.probe) {
+    const char* kind = part.learnt ? (part.special ? "learnt special" : "learnt")
+                                   : (part.special ? "prompt special" : "prompt");
+    out += fmt::format("<span class=\"{}\">", kind) + escape(part.text) + "</span>";
+  }
+  return out + "</pre>\n";
+}
+
 std::string notes_html(const std::vector<Facts>& notes) {
   if (notes.empty()) return "";
   std::vector<std::vector<std::string>> rows;
@@ -176,6 +189,7 @@ std::string render_run(const RunData& run) {
   body += section("Attention", attention_charts(run));
   body += section("Evaluation", evaluation_section(run));
   body += section("Summary", key_value_table(run.summary));
+  body += section("Probe conversation", probe_html(run));
   body += section("Samples", samples_html(run.samples));
   body += section("Machine and model", key_value_table(readable(run.facts)));
   body += section("Events", notes_html(run.notes));

@@ -189,6 +189,19 @@ void read_evals(const std::string& directory, RunData& run) {
   }
 }
 
+void add_probe(const json& probe, RunData& run) {
+  if (!probe.is_object() || !probe.contains("runs") || !probe["runs"].is_array()) return;
+  run.probe_place = text(probe, "place");
+  const auto is_true = [](const json& object, const char* key) {
+    const auto it = object.find(key);
+    return it != object.end() && it->is_boolean() && it->get<bool>();
+  };
+  for (const json& part : probe["runs"]) {
+    if (!part.is_object()) continue;
+    run.probe.push_back({text(part, "text"), is_true(part, "learnt"), is_true(part, "special")});
+  }
+}
+
 }  // namespace
 
 RunData read_run(const std::string& path) {
@@ -208,6 +221,9 @@ RunData read_run(const std::string& path) {
   if (fs::exists(path + "/summary.json")) {
     const json summary = json::parse(read_file(path + "/summary.json"), nullptr, false);
     if (summary.is_object()) flatten(summary, "", run.summary);
+  }
+  if (fs::exists(path + "/probe.json")) {
+    add_probe(json::parse(read_file(path + "/probe.json"), nullptr, false), run);
   }
   if (run.empty()) {
     throw_user("{}: nothing to report: no readable metrics.jsonl, samples.jsonl or eval/*.json",

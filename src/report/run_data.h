@@ -1,7 +1,7 @@
 #pragma once
 /// What a run left behind, read for the report: metrics.jsonl, samples.jsonl, eval/*.json,
-/// config.toml, summary.json. Every part may be missing; lines that cannot be read are counted,
-/// never fatal.
+/// config.toml, summary.json, probe.json. Every part may be missing; lines that cannot be read are
+/// counted, never fatal.
 
 #include <cstdint>
 #include <map>
@@ -29,6 +29,13 @@ struct Sample {
   double step = 0;
   std::string prompt;
   std::string text;
+};
+
+/// A part of the conversation that fine-tuning showed at its start.
+struct ProbeRun {
+  std::string text;
+  bool learnt = false;
+  bool special = false;  // a special token
 };
 
 /// One row of a result of `pivot eval`: a data set under one attention.
@@ -62,6 +69,8 @@ struct RunData {
   std::map<std::string, Series> validation;  // the same of the validation records
   std::map<double, std::vector<LayerAttention>> attention;  // step -> layers
   std::vector<Sample> samples;
+  std::vector<ProbeRun> probe;
+  std::string probe_place;
   std::vector<EvalRow> evals;
   Facts facts;               // the last "run" record: device, threads, parameters, ...
   Facts summary;             // summary.json, flattened with dots

@@ -277,6 +277,53 @@ TEST_CASE("a sliding window caps the context") {
   CHECK(open(g)->info().model.context == 128);
 }
 
+TEST_CASE("yarn") {
+  GgufBytes g = tiny_gguf();
+  g.text("llama.rope.scaling.type", "yarn");
+  g.f32("llama.rope.scaling.factor", 4);
+  g.u32("llama.rope.scaling.original_context_length", 32);
+  RopeScaling s = open(g)->info().model.rope_scaling;
+  CHECK(s.type == "yarn");
+  CHECK(s.factor == 4);
+  CHECK(s.original_context == 32);
+  CHECK(s.beta_fast == 32);
+  CHECK(s.beta_slow == 1);
+  CHECK(s.truncate);
+  CHECK(rope_attention_factor(s) == Approx(1 + 0.1 * std::log(4.0)));
+  g.f32("llama.rope.scaling.attn_factor", 0.5F);
+  g.f32("llama.rope.scaling.yarn_beta_fast", 16);
+  g.erase("llama.rope.scaling.original_context_length");
+  s = open(g)->info().model.rope_scaling;
+  CHECK(s.beta_fast == 16);
+  CHECK(s.original_context == 128);  // the context, where it is not given
+  CHECK(rope_attention_factor(s) == Approx((1 + 0.1 * std::log(4.0)) / 2));
+  for (const char* name : {"yarn_ext_factor", "yarn_attn_factor", "yarn_log_multiplier"}) {
+    GgufBytes bad = g;
+    bad.f32(std::string("llama.rope.scaling.") + name, 0.7F);
+    CHECK_THROWS_WITH(open(bad), ContainsSubstring(std::string(name) + "' is 0.7"));
+  }
+  g.f32("llama.rope.scaling.attn_factor", 0);
+  CHECK_THROWS_WITH(open(g), ContainsSubstring("attn_factor' is 0"));
+}
+
+TEST_CASE("parameters say whether BF16 holds them") {
+  GgufBytes g = tiny_gguf();
+  const auto type_of = [](const ModelSource& source, const std::string& name) {
+    for (const ParamInfo& param : list_params(source.info().model)) {
+      if (param.name == name) return source.stored_type(param);
+    }
+    FAIL("no parameter " << name);
+    return DType::F32;
+  };
+  for (const char* name : {"blk.0.ffn_gate.weight", "blk.0.ffn_up.weight"}) {
+    g.tensor(name).type = 30;
+    g.tensor(name).data.resize(16 * 24 * 2);
+    CHECK((type_of(*open(g), "layers.0.gate_up.weight") == DType::BF16) ==
+          (name == std::string("blk.0.ffn_up.weight")));
+  }
+  CHECK(type_of(*open(g), "layers.0.down.weight") == DType::F32);
+}
+
 TEST_CASE("RoPE scaling") {
   GgufBytes g = tiny_gguf();
   g.text("llama.rope.scaling.type", "linear");

@@ -9,6 +9,7 @@
 #include "checkpoints/gguf/gguf_source.h"
 #include "checkpoints/gguf/rope.h"
 #include "src/base/check.h"
+#include "src/base/file.h"
 #include "tests/checkpoints/gguf_build.h"
 #include "tests/checkpoints/memory_source.h"
 #include "tests/checkpoints/tiny_checkpoint.h"
@@ -151,6 +152,23 @@ TEST_CASE("RoPE scaling survives") {
   write_gguf(MemorySource(info), dir / "llama3.gguf", GgufFormat::BF16);
   check_same(open_gguf(dir / "llama3.gguf")->info().model, info.model);
   CHECK(GgufFile(dir / "llama3.gguf").tensors().contains("rope_freqs.weight"));
+
+  for (const double attention : {0.0, 1.0}) {
+    CheckpointInfo yarn = byte_model();
+    yarn.model.rope_scaling = {.type = "yarn",
+                               .factor = 8,
+                               .original_context = 64,
+                               .beta_slow = 2,
+                               .attention_factor = attention};
+    write_gguf(MemorySource(yarn), dir / "yarn.gguf", GgufFormat::BF16);
+    const RopeScaling read = open_gguf(dir / "yarn.gguf")->info().model.rope_scaling;
+    CHECK(rope_attention_factor(read) ==
+          Approx(rope_attention_factor(yarn.model.rope_scaling)).epsilon(1e-7));
+    CHECK(rope_frequencies(16, 1e6, read) == rope_frequencies(16, 1e6, yarn.model.rope_scaling));
+    yarn.model.rope_scaling.truncate = false;
+    CHECK_THROWS_WITH(write_gguf(MemorySource(yarn), dir / "no.gguf", GgufFormat::BF16),
+                      ContainsSubstring("without truncation"));
+  }
 
   info.model.qk_norm = true;
   CHECK_THROWS_WITH(write_gguf(MemorySource(info), dir / "no.gguf", GgufFormat::BF16),

@@ -128,13 +128,13 @@ struct HfDirectory {
   }
   void write_config() const { put("config.json", print_config()); }
   /// Configuration and all weights in one file.
-  const std::string& write() {
+  std::string write() {
     write_config();
     write_weights(file, names());
     return dir.path();
   }
   /// The same in two shards and an index.
-  const std::string& write_sharded() {
+  std::string write_sharded() {
     write_config();
     const std::vector<std::string> all = names();
     const auto half = all.begin() + static_cast<int64_t>(all.size() / 2);

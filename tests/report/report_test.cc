@@ -115,6 +115,20 @@ TEST_CASE("samples, configuration and summary are shown escaped", "[report]") {
   CHECK(html.find("<i>") == std::string::npos);
 }
 
+TEST_CASE("the probe conversation is shown by what is learnt", "[report]") {
+  const test::TempDir dir;
+  write(dir / "r/samples.jsonl", "{\"step\":7,\"prompt\":\"p\",\"text\":\"t\"}\n");
+  write(dir / "r/probe.json",
+        R"({"place":"a<b.jsonl:3","runs":[{"text":"<|im_start|>","learnt":false,"special":true},
+            {"text":"hi & bye","learnt":true,"special":false},7,{"learnt":"x"}]})");
+  const std::string html = render_run(read_run(dir / "r"));
+  CHECK_THAT(html, ContainsSubstring("a&lt;b.jsonl:3"));
+  CHECK_THAT(html, ContainsSubstring("<span class=\"prompt special\">&lt;|im_start|&gt;</span>"));
+  CHECK_THAT(html, ContainsSubstring("<span class=\"learnt\">hi &amp; bye</span>"));
+  write(dir / "r/probe.json", "{\"runs\": [");
+  CHECK(render_run(read_run(dir / "r")).find("Probe") == std::string::npos);
+}
+
 TEST_CASE("absurd values of the right form give a page all the same", "[report]") {
   const test::TempDir dir;
   write(dir / "r/metrics.jsonl",
