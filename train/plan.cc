@@ -182,7 +182,9 @@ RunPlan plan_run(const TrainOptions& o, ThreadPool& pool) {
     plan.validation = combine({}, batches, run.validation(schedule.stages().back().layers, batch));
     plan.validations = times_due(o.validation.every, "validation.every", limits) + 1;
   }
-  const size_t weights = static_cast<size_t>(plan.parameters) * dtype_bytes(DType::F32);
+  // Adapter runs save what they compute with, others their masters.
+  const DType stored = o.lora.on() ? run.compute.dtype : DType::F32;
+  const size_t weights = static_cast<size_t>(plan.parameters) * dtype_bytes(stored);
   const size_t trained = run.trainee.optimizer().weights().bytes();
   plan.checkpoint_bytes =
       weights + (o.lora.on() ? trained : 0) + plan.memory.moments + kMetadataBytes;

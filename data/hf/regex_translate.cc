@@ -120,7 +120,8 @@ class Translator {
       default:
         break;
     }
-    const bool letter = (rest_[1] >= 'a' && rest_[1] <= 'z') || (rest_[1] >= 'A' && rest_[1] <= 'Z');
+    const bool letter =
+        (rest_[1] >= 'a' && rest_[1] <= 'z') || (rest_[1] >= 'A' && rest_[1] <= 'Z');
     constexpr std::string_view kSame = "nrtfaexzAZ";
     if (letter && kSame.find(rest_[1]) == std::string_view::npos) {
       refuse("\\" + std::string(1, rest_[1]));
@@ -157,11 +158,12 @@ class Translator {
 
   /// Contents of a class for a property: PCRE2's own and what came after its Unicode.
   static std::string members(std::string_view name) {
-    std::string text = name.size() <= 2 ? fmt::format("\\p{{{}}}", name)
-                                        : fmt::format("\\p{{sc:{}}}", name);
+    std::string text =
+        name.size() <= 2 ? fmt::format("\\p{{{}}}", name) : fmt::format("\\p{{sc:{}}}", name);
     for (const NewMember& m : new_members()) {
       const std::string_view property = m.property;
-      if (property == name || (name.size() == 1 && property.size() == 2 && property[0] == name[0])) {
+      if (property == name ||
+          (name.size() == 1 && property.size() == 2 && property[0] == name[0])) {
         text += range_text(m.first, m.last);
       }
     }
@@ -170,7 +172,8 @@ class Translator {
 
   static bool known_property(std::string_view name) {
     constexpr std::string_view kNames =
-        " L Lu Ll Lt Lm Lo M Mn Mc Me N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk So Z Zs Zl Zp C Cc "
+        " L Lu Ll Lt Lm Lo M Mn Mc Me N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk So Z Zs Zl Zp C "
+        "Cc "
         "Cf Arabic Cyrillic Devanagari Greek Han Hangul Hebrew Hiragana Katakana Latin Thai ";
     return !name.empty() && name.find(' ') == std::string_view::npos &&
            kNames.find(" " + std::string(name) + " ") != std::string_view::npos;

@@ -95,8 +95,8 @@ class Unigram : public Model {
       return;
     }
     for (uint32_t i = 0; i < text.size(); ++i) {
-      tokens.push_back({byte_ids_[static_cast<uint8_t>(text[i])],
-                        {t.range.begin + i, t.range.begin + i + 1}});
+      tokens.push_back(
+          {byte_ids_[static_cast<uint8_t>(text[i])], {t.range.begin + i, t.range.begin + i + 1}});
     }
   }
 

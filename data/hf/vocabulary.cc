@@ -16,7 +16,8 @@ Vocabulary::Vocabulary(std::vector<std::string> tokens, const std::vector<int64_
       throw_user("{}: token '{}' has id {}, but with {} tokens ids must be 0 to {} without gaps",
                  where, tokens[i], ids[i], tokens.size(), tokens.size() - 1);
     }
-    if (seen[id]) throw_user("{}: id {} is given twice, to '{}' the second time", where, id, tokens[i]);
+    if (seen[id])
+      throw_user("{}: id {} is given twice, to '{}' the second time", where, id, tokens[i]);
     seen[id] = true;
     tokens_[id] = std::move(tokens[i]);
   }
