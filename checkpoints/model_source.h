@@ -65,6 +65,7 @@ struct SaveOptions {
   WeightType type = WeightType::Auto;
   ThreadPool* pool = nullptr;                              // converts rows, if there
   std::function<void(int64_t values)> progress = nullptr;  // hears of values written
+  std::vector<CheckpointFile> more = {};                   // written beside
 };
 
 /// Writes DIR/step_XXXXXXXX with the weights of `source` and without moments, a few MB at a time.

@@ -158,7 +158,7 @@ std::string save_checkpoint(const std::string& dir, const CheckpointInfo& info,
       .read = [&](const ParamInfo& p, int64_t begin, int64_t end,
                   float* out) { read_rows(source, p, begin, end, out, options.pool); },
       .wrote = options.progress};
-  return save(dir, info, from, {});
+  return save(dir, info, from, options.more);
 }
 
 }  // namespace pivot

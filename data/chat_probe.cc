@@ -83,7 +83,11 @@ void check_tokens(const chat::Rendered& rendered, const chat::ChatTokens& tokens
   PIVOT_CHECK(e.ids == tokens.ids, "{}: two encodings of one text", probe.place);
   size_t s = 0;
   for (size_t i = 0; i < e.ids.size(); ++i) {
-    while (s < rendered.learnt.size() && rendered.learnt[s].end <= e.begin[i]) ++s;
+    // Spans that are over, and empty ones.
+    while (s < rendered.learnt.size() && (rendered.learnt[s].end <= e.begin[i] ||
+                                          rendered.learnt[s].end <= rendered.learnt[s].begin)) {
+      ++s;
+    }
     const bool inside = s < rendered.learnt.size() && rendered.learnt[s].begin < e.end[i];
     if (tokens.learnt[i] != 0 && !inside) {
       throw_user("{}: token {} ({}) would be learnt, though nobody's answer; {}", probe.place, i,

@@ -25,8 +25,7 @@ double now() {
 bool is_dataset(const std::string& directory) {
   for (const auto& entry : fs::directory_iterator(directory)) {
     const std::string name = entry.path().filename().string();
-    if (name != "train" && name != "validation" && name != "tokenizer.model" &&
-        name != "tokenizer.bytes" && name != kChatFile) {
+    if (name != "train" && name != "validation" && name != kChatFile && !is_tokenizer_file(name)) {
       return false;
     }
   }

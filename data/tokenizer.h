@@ -63,14 +63,16 @@ class Tokenizer {
 std::vector<int32_t> reserved_symbols(const Tokenizer& tokenizer);
 std::string reserved_symbol_name(int64_t index);
 
-/// Writes tokenizer.json, tokenizer.model or tokenizer.bytes, and tokenizer_config.json where there is
-/// a config(), into `directory`, where load_tokenizer() finds them.
+/// Writes tokenizer.json, tokenizer.model or tokenizer.bytes, and tokenizer_config.json where there
+/// is a config(), into `directory`, where load_tokenizer() finds them.
 void save_tokenizer(const Tokenizer& tokenizer, const std::string& directory);
+/// Whether save_tokenizer() writes files of this name.
+bool is_tokenizer_file(std::string_view name);
 
-/// "bytes", or a path: a tokenizer.json, a SentencePiece model file, or a directory (run, checkpoint,
-/// Hugging Face's) that holds tokenizer.json, else tokenizer.model, else tokenizer.bytes; with it
-/// tokenizer_config.json, into which a chat_template.jinja is merged. Throws UserError naming what
-/// was looked for.
+/// "bytes", or a path: a tokenizer.json, a SentencePiece model file, or a directory (run,
+/// checkpoint, Hugging Face's) that holds tokenizer.json, else tokenizer.model, else
+/// tokenizer.bytes; with it tokenizer_config.json, into which a chat_template.jinja is merged.
+/// Throws UserError naming what was looked for.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& spec);
 /// From what kind(), model_bytes() and config() gave.
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& kind, std::string model_bytes,

@@ -77,7 +77,8 @@ std::string read_config(const fs::path& directory) {
   const fs::path jinja = directory / kTemplateFile;
   std::string config = fs::exists(path) ? read_file(path) : std::string();
   if (!fs::exists(jinja)) return config;
-  if (!config.empty()) hf::read_json_object(config, path);  // strict: what is refused is refused here
+  if (!config.empty())
+    hf::read_json_object(config, path);  // strict: what is refused is refused here
   auto json = nlohmann::ordered_json::parse(config.empty() ? "{}" : config);
   const std::string source = read_file(jinja);
   json["chat_template"] = source;
@@ -118,6 +119,10 @@ void save_tokenizer(const Tokenizer& tokenizer, const std::string& directory) {
   }
 }
 
+bool is_tokenizer_file(std::string_view name) {
+  return name == kConfigFile || name == kBytesFile || name == kJsonFile || name == kModelFile;
+}
+
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& kind, std::string model_bytes,
                                           std::string config) {
   if (kind == "bytes") return std::make_unique<ByteTokenizer>(std::move(config));
@@ -132,7 +137,8 @@ std::unique_ptr<Tokenizer> make_tokenizer(const std::string& kind, std::string m
 
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& spec) {
   if (spec.empty()) {
-    throw_user("no tokenizer given: 'bytes', a tokenizer.json, a SentencePiece model or a directory");
+    throw_user(
+        "no tokenizer given: 'bytes', a tokenizer.json, a SentencePiece model or a directory");
   }
   if (spec == "bytes") return std::make_unique<ByteTokenizer>("");
   if (!fs::exists(spec)) {
@@ -145,7 +151,8 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::string& spec) {
   if (path.extension() == ".json") {
     return hf::make_huggingface(read_file(spec), read_config(directory), spec);
   }
-  const bool named = path.filename() == kModelFile;  // others do not belong to what lies beside them
+  const bool named =
+      path.filename() == kModelFile;  // others do not belong to what lies beside them
   return make_sentencepiece(read_file(spec), spec, named ? read_config(directory) : std::string());
 }
 

@@ -110,6 +110,7 @@ class VectorIterator : public sentencepiece::SentenceIterator {
 
 void check_options(const TokenizerTrainOptions& o) {
   if (o.out.empty()) throw_user("--out PATH says where to write the tokenizer");
+  if (o.type != "sentencepiece") throw_user("--type {}: must be sentencepiece or bpe", o.type);
   if (o.model_type != "unigram" && o.model_type != "bpe") {
     throw_user("--model-type {}: must be unigram or bpe", o.model_type);
   }
@@ -172,6 +173,7 @@ void sign(std::string& model) {
 }  // namespace
 
 TokenizerTrainResult train_tokenizer(const TokenizerTrainOptions& options) {
+  if (options.type == "bpe") return train_bpe_tokenizer(options);
   check_options(options);
   const auto start = std::chrono::steady_clock::now();
   DocumentReader reader(options.documents);

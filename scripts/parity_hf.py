@@ -26,7 +26,7 @@ REAL_SPARSE = ["topk:5%,min=16"]
 PROMPT = "The quick brown fox jumps over the lazy dog, again and again."
 CHATS = [
     [{"role": "user", "content": "What is the capital of France, and what is it known for?"}],
-    [{"role": "user", "content": "Write a Python function that returns the n-th Fibonacci number."}],
+    [{"role": "user", "content": "Write a long story about a lighthouse keeper, with many details."}],
     [{"role": "system", "content": "You answer in one short sentence."},
      {"role": "user", "content": "Why is the sky blue?"},
      {"role": "assistant", "content": "Because air scatters blue light more than red light."},

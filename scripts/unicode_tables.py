@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
-"""Writes data/hf/unicode_tables.cc: which characters the `tokenizers` package takes for letters, numbers, words, ...
+"""Writes data/hf/unicode_classes.cc and unicode_additions.cc: which characters the `tokenizers` package takes for letters, numbers, words, ...
 
 The package asks five libraries with tables of different Unicode versions. Its ids are what counts, so each table is
 read off the package itself, one character after the other. Needs `tokenizers`, and `unicodedata2` (a newer Unicode
 than anything at run time) to know what the package does not know yet.
 
-  python3 scripts/unicode_tables.py > data/hf/unicode_tables.cc
+  python3 scripts/unicode_tables.py
 """
 
 import argparse
+import contextlib
+import io
+import pathlib
 import sys
 import unicodedata
 
@@ -19,7 +22,7 @@ CHARACTERS = [c for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF]
 ALL = "".join(map(chr, CHARACTERS))
 CATEGORIES = ("Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs Cf".split())
 SCRIPTS = "Arabic Cyrillic Devanagari Greek Han Hangul Hebrew Hiragana Katakana Latin Thai".split()
-PER_LINE = 5
+WIDTH = 100
 
 
 def matched(pattern):
@@ -53,13 +56,19 @@ def ranges(members):
     return out
 
 
+def print_table(kind, name, rows):
+    print(f"constexpr {kind} {name}[] = {{")
+    line = "   "
+    for row in rows:
+        if len(line) + len(row) + 2 > WIDTH:
+            print(line)
+            line = "   "
+        line += f" {row},"
+    print(line + "\n};\n")
+
+
 def print_ranges(name, members):
-    rows = ranges(members)
-    print(f"constexpr CharRange {name}[] = {{")
-    texts = [f"{{0x{a:04X}, 0x{b:04X}}}" for a, b in rows]
-    for i in range(0, len(texts), PER_LINE):
-        print("    " + ", ".join(texts[i:i + PER_LINE]) + ",")
-    print("};\n")
+    print_table("CharRange", name, [f"{{0x{a:04X}, 0x{b:04X}}}" for a, b in ranges(members)])
 
 
 def normalised_by_package():
@@ -108,76 +117,69 @@ def new_in_categories():
     return rows
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.parse_args()
-    if unicodedata.unidata_version != "14.0.0":
-        sys.exit(f"run with Python 3.11 (Unicode 14.0, the oldest PCRE2 in use), not {unicodedata.unidata_version}")
-    lowercase = normalizers.Lowercase()
-    print("""// Written by scripts/unicode_tables.py from the `tokenizers` package: do not edit.
+HEAD = """// Written by scripts/unicode_tables.py from the `tokenizers` package: do not edit.
 #include "data/hf/unicode_tables.h"
 
 namespace pivot::hf {
 namespace {
 
-// clang-format off""")
-    print_ranges("kLetters", matched(r"\p{L}"))
-    print_ranges("kNumbers", matched(r"\p{N}"))
+// clang-format off"""
+
+
+def print_end(functions):
+    print("// clang-format on\n\n}  // namespace\n")
+    for kind, function, table in functions:
+        print(f"std::span<const {kind}> {function}() {{\n  return {table};\n}}")
+    print("\n}  // namespace pivot::hf")
+
+
+def print_classes():
+    print(HEAD)
+    number = matched(r"\p{N}")
     space = matched(r"\s")
     word = set(CHARACTERS) - space - split_off(pre_tokenizers.Whitespace(), "a")
-    print_ranges("kWords", word)
-    print_ranges("kPunctuation", split_off(pre_tokenizers.Punctuation("removed"), "a"))
-    print_ranges("kMarks", removed(normalizers.StripAccents()))
+    regex_word = matched(r"\w")
+    tables = {
+        "letter": matched(r"\p{L}"), "number": number,
+        "new_number": split_off(pre_tokenizers.Digits(individual_digits=True), "a") - number,
+        "word": word, "no_regex_word": word - regex_word, "only_regex_word": regex_word - word,
+        "punctuation": split_off(pre_tokenizers.Punctuation("removed"), "a"),
+        "mark": removed(normalizers.StripAccents()),
+    }
+    for name, members in tables.items():
+        print_ranges(table_name(name), members)
+    print_end([("CharRange", name + "_ranges", table_name(name)) for name in tables])
+
+
+def table_name(name):
+    return "k" + "".join(part.title() for part in name.split("_"))
+
+
+def print_additions():
+    print(HEAD)
     touched, seconds = normalised_by_package()
     print_ranges("kComposesBackward", seconds)
     print_ranges("kNotNormalized", newer_than_package(touched))
-    numeric = split_off(pre_tokenizers.Digits(individual_digits=True), "a")
-    print_ranges("kNewNumbers", numeric - matched(r"\p{N}"))
-    print("constexpr LowerCase kLowerCase[] = {")
-    for c in CHARACTERS:
-        lower = lowercase.normalize_str(chr(c))
-        if lower != chr(c).lower() and len(lower) == 1:
-            print(f"    {{0x{c:04X}, 0x{ord(lower):04X}}},")
-    print("};\n\nconstexpr NewMember kNewMembers[] = {")
-    for name, a, b in new_in_categories():
-        print(f'    {{"{name}", 0x{a:04X}, 0x{b:04X}}},')
-    print("""};
-// clang-format on
+    lowercase = normalizers.Lowercase()
+    small = {c: lowercase.normalize_str(chr(c)) for c in CHARACTERS}
+    print_table("LowerCase", "kLowerCase", [f"{{0x{c:04X}, 0x{ord(s):04X}}}" for c, s in small.items()
+                                            if s != chr(c).lower() and len(s) == 1])
+    print_table("NewMember", "kNewMembers", [f'{{"{name}", 0x{a:04X}, 0x{b:04X}}}' for name, a, b in new_in_categories()])
+    print_end([("CharRange", "composes_backward_ranges", "kComposesBackward"),
+               ("CharRange", "not_normalized_ranges", "kNotNormalized"), ("LowerCase", "new_lower_case", "kLowerCase"),
+               ("NewMember", "new_members", "kNewMembers")])
 
-}  // namespace
 
-std::span<const CharRange> letter_ranges() {
-  return kLetters;
-}
-std::span<const CharRange> number_ranges() {
-  return kNumbers;
-}
-std::span<const CharRange> new_number_ranges() {
-  return kNewNumbers;
-}
-std::span<const CharRange> word_ranges() {
-  return kWords;
-}
-std::span<const CharRange> punctuation_ranges() {
-  return kPunctuation;
-}
-std::span<const CharRange> mark_ranges() {
-  return kMarks;
-}
-std::span<const CharRange> composes_backward_ranges() {
-  return kComposesBackward;
-}
-std::span<const CharRange> not_normalized_ranges() {
-  return kNotNormalized;
-}
-std::span<const LowerCase> new_lower_case() {
-  return kLowerCase;
-}
-std::span<const NewMember> new_members() {
-  return kNewMembers;
-}
-
-}  // namespace pivot::hf""")
+def main():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    if unicodedata.unidata_version != "14.0.0":
+        sys.exit(f"run with Python 3.11 (Unicode 14.0, the oldest PCRE2 in use), not {unicodedata.unidata_version}")
+    folder = pathlib.Path(__file__).resolve().parent.parent / "data" / "hf"
+    for name, write in (("unicode_classes.cc", print_classes), ("unicode_additions.cc", print_additions)):
+        text = io.StringIO()
+        with contextlib.redirect_stdout(text):
+            write()
+        (folder / name).write_text(text.getvalue(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -85,14 +85,38 @@ Batch plain_batch(int64_t rows, int64_t seq_len) {
   return batch;
 }
 
+// Documents of at most `longest` tokens.
+Batch packed_batch(int64_t rows, int64_t seq_len, int64_t documents, int64_t longest) {
+  Batch batch = worst_batch(rows, seq_len);
+  batch.doc_offsets.resize(static_cast<size_t>(documents) + 1);
+  batch.max_document = longest;
+  return batch;
+}
+
+// What kernels may treat differently: rows of one document, as many documents as tokens, and on a
+// GPU, where documents are padded to the longest, every pair of bounds that train_step() makes
+// (powers of two, train/step.cc) with room for the tokens. cuDNN takes at most four times as many
+// rows as there are tokens (cudnn_scratch.cc); pairs beyond need what the first two batches need.
+std::vector<Batch> rehearsed_batches(const TrainOptions& o, const Compute& compute) {
+  const int64_t rows = o.batch.micro, seq_len = o.data.seq_len, tokens = rows * seq_len;
+  std::vector<Batch> batches = {worst_batch(rows, seq_len), plain_batch(rows, seq_len)};
+  if (compute.device.target() != Device::Kind::Cuda) return batches;
+  for (int64_t longest = seq_len; longest >= 2; longest = longest / 2) {
+    for (int64_t documents = 1; documents * longest <= 4 * tokens; documents *= 2) {
+      if (documents * longest < tokens || documents > tokens) continue;
+      batches.push_back(packed_batch(rows, seq_len, documents, longest));
+    }
+  }
+  return batches;
+}
+
 // The arena's peak over everything a run does: steps of all stages, with and without statistics,
-// and validation; with many documents and with few, which kernels may treat differently.
+// and validation.
 size_t arena_peak(const TrainOptions& o, const AttentionSchedule& schedule, Rehearsal& run) {
   const Recompute recompute = parse_recompute(o.recompute);
   const auto count = static_cast<size_t>(o.batch.tokens / o.data.seq_len / o.batch.micro);
   for (const AttentionSchedule::Stage& stage : schedule.stages()) {
-    for (const Batch& batch :
-         {worst_batch(o.batch.micro, o.data.seq_len), plain_batch(o.batch.micro, o.data.seq_len)}) {
+    for (const Batch& batch : rehearsed_batches(o, run.compute)) {
       run.step(stage.layers, batch, count, recompute, o.diagnostics_every > 0);
       run.step(stage.layers, batch, count, recompute, false);
       run.validation(stage.layers, batch);
@@ -158,7 +182,9 @@ RunPlan plan_run(const TrainOptions& o, ThreadPool& pool) {
     plan.validation = combine({}, batches, run.validation(schedule.stages().back().layers, batch));
     plan.validations = times_due(o.validation.every, "validation.every", limits) + 1;
   }
-  const size_t weights = static_cast<size_t>(plan.parameters) * dtype_bytes(DType::F32);
+  // Adapter runs save what they compute with, others their masters.
+  const DType stored = o.lora.on() ? run.compute.dtype : DType::F32;
+  const size_t weights = static_cast<size_t>(plan.parameters) * dtype_bytes(stored);
   const size_t trained = run.trainee.optimizer().weights().bytes();
   plan.checkpoint_bytes =
       weights + (o.lora.on() ? trained : 0) + plan.memory.moments + kMetadataBytes;

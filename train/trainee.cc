@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "src/base/check.h"
 #include "src/base/file.h"
 
 namespace pivot {
@@ -104,25 +105,43 @@ MergedModel::MergedModel(const Model& model, Context& ctx) : model_(model) {
   model_.lora = {};
   model_.params = bind_params(model.config, flat_tensor(memory_, model.compute_dtype(),
                                                         parameter_count(model.config), ctx.device));
-  store_merged(
-      model, model_.params, [&](const Tensor& to, const Tensor& from) { copy(to, from, ctx); },
-      ctx);
+  merge_adapters(model, model_.params, ctx);
 }
 
-MergedWeights::MergedWeights(const Model& model, Context& ctx)
-    : flat_(flat_tensor(memory_, DType::F32, parameter_count(model.config), Device{})) {
-  Params out = bind_params(model.config, flat_);
-  std::vector<BFloat16> rounded;
-  const auto store = [&](const Tensor& to, const Tensor& from) {
-    if (from.dtype == DType::F32) return copy_to_host(to.data, from, ctx);
-    rounded.resize(static_cast<size_t>(from.count()));
-    copy_to_host(rounded.data(), from, ctx);
-    auto* values = to.as<float>();
-    ctx.pool.for_ranges(from.count(), kGrain, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) values[i] = to_float(rounded[static_cast<size_t>(i)]);
-    });
-  };
-  store_merged(model, out, store, ctx);
+MergedSource::MergedSource(const Model& model, CheckpointInfo info, Context& ctx)
+    : model_(model),
+      info_(std::move(info)),
+      ctx_(ctx),
+      scope_(ctx.scratch.scope()),
+      weights_(model, ctx) {}
+
+std::string MergedSource::describe() const {
+  return fmt::format("a model with adapters of rank {} merged", model_.lora.config.rank);
+}
+
+Tensor MergedSource::tensor_of(const ParamInfo& param) const {
+  Params params = model_.params;
+  constexpr std::string_view kLayers = "layers.";
+  if (param.name.starts_with(kLayers)) {
+    const int layer = std::stoi(param.name.substr(kLayers.size()));
+    params.layer[static_cast<size_t>(layer)] = weights_.of(layer, ctx_);
+  }
+  Tensor found;
+  visit_params(params, model_.config,
+               [&](const std::string& name, const Tensor& tensor, Shape, Init, Decay) {
+                 if (name == param.name) found = tensor;
+               });
+  PIVOT_CHECK(found.present(), "{} is no parameter", param.name);
+  return found;
+}
+
+void MergedSource::read(const ParamInfo& param, int64_t begin, int64_t end, float* out) const {
+  const std::lock_guard lock(mutex_);
+  const Tensor from = tensor_of(param).rows(begin, end);
+  if (from.dtype == DType::F32) return copy_to_host(out, from, ctx_);
+  std::vector<BFloat16> rounded(static_cast<size_t>(from.count()));
+  copy_to_host(rounded.data(), from, ctx_);
+  for (size_t i = 0; i < rounded.size(); ++i) out[i] = to_float(rounded[i]);
 }
 
 }  // namespace pivot

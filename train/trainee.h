@@ -1,6 +1,7 @@
 #pragma once
 /// The weights of a run on its device: all of them trained, or frozen with trained adapters.
 
+#include <mutex>
 #include <string>
 
 #include "checkpoints/model_source.h"
@@ -59,15 +60,25 @@ class MergedModel {
   Model model_;
 };
 
-/// The same weights in host memory, flat (P) F32, for files.
-class MergedWeights {
+/// The same weights for files: a layer is merged when its first tensor is asked for. Stored in the
+/// type the model computes in, which holds them exactly. Takes scratch of one layer while it lives.
+class MergedSource : public ModelSource {
  public:
-  MergedWeights(const Model& model, Context& ctx);
-  const Tensor& tensor() const { return flat_; }
+  MergedSource(const Model& model, CheckpointInfo info, Context& ctx);
+  const CheckpointInfo& info() const override { return info_; }
+  std::string describe() const override;
+  void read(const ParamInfo& param, int64_t begin, int64_t end, float* out) const override;
+  DType stored_type(const ParamInfo&) const override { return model_.compute_dtype(); }
 
  private:
-  DeviceBuffer memory_;
-  Tensor flat_;
+  Tensor tensor_of(const ParamInfo& param) const;
+
+  const Model& model_;
+  CheckpointInfo info_;
+  Context& ctx_;
+  Arena::Scope scope_;
+  mutable std::mutex mutex_;  // one layer at a time
+  mutable LayerWeights weights_;
 };
 
 }  // namespace pivot

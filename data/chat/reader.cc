@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <filesystem>
 #include <optional>
 
 #include <nlohmann/json.hpp>
@@ -10,6 +11,8 @@
 
 namespace pivot::chat {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr size_t kChunk = 1 << 18;
 // A line longer than this is no conversation.
@@ -40,6 +43,7 @@ struct ConversationReader::State {
   explicit State(ReaderOptions o) : options(std::move(o)) {
     if (options.input.empty()) throw_user("no conversations given: name files with --input");
     files = files_of(options.input);
+    for (const std::string& path : files) bytes += static_cast<int64_t>(fs::file_size(path));
   }
 
   // The next JSON object's text; a .json file is a list of them. False at the end of the file.
@@ -82,6 +86,7 @@ struct ConversationReader::State {
 
   bool open_next() {
     if (source != nullptr) done += source->consumed();
+    source.reset();
     if (file >= files.size()) return false;
     source = open_byte_source(files[file++]);
     buffer.clear();
@@ -114,7 +119,8 @@ struct ConversationReader::State {
   std::string buffer;
   size_t begin = 0;
   bool at_end = false;
-  int64_t line = 0, done = 0;
+  int64_t line = 0;
+  int64_t bytes = 0, done = 0;  // of all files; of those before this one
   std::optional<nlohmann::ordered_json> list;
   size_t list_at = 0;
 };
@@ -157,7 +163,8 @@ const std::vector<std::string>& ConversationReader::files() const {
 
 double ConversationReader::progress() const {
   const State& s = *state_;
-  return s.files.empty() ? 1 : static_cast<double>(s.file) / static_cast<double>(s.files.size());
+  const int64_t read = s.done + (s.source != nullptr ? s.source->consumed() : 0);
+  return s.bytes > 0 ? static_cast<double>(read) / static_cast<double>(s.bytes) : 1;
 }
 
 }  // namespace pivot::chat

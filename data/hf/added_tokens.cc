@@ -43,7 +43,8 @@ std::map<int64_t, Fields> by_id(const Fields& config) {
     if (error != std::errc() || end != key.data() + key.size() || id < 0) {
       throw_user("{}: added_tokens_decoder: '{}' is no id", config.where(), key);
     }
-    all.emplace(id, Fields(value, fmt::format("{}: added_tokens_decoder: {}", config.where(), key)));
+    all.emplace(id,
+                Fields(value, fmt::format("{}: added_tokens_decoder: {}", config.where(), key)));
   }
   return all;
 }
@@ -101,7 +102,8 @@ void AddedTokens::build(Stage stage) {
   Index& made = stage == Stage::Raw ? raw_ : normalized_;
   std::vector<std::string_view> keys;
   for (size_t i = 0; i < tokens_.size(); ++i) {
-    if (tokens_[i].normalized != (stage == Stage::Normalized) || tokens_[i].matched.empty()) continue;
+    if (tokens_[i].normalized != (stage == Stage::Normalized) || tokens_[i].matched.empty())
+      continue;
     made.tokens.push_back(i);
     keys.push_back(tokens_[i].matched);
   }

@@ -30,9 +30,9 @@ struct AddedToken {
 
 class AddedTokens {
  public:
-  /// Reads "added_tokens" of `file`, then "added_tokens_decoder" of `config`, whose flags win, as in
-  /// transformers. Ids go on where the vocabulary ends; throws UserError naming a token where the
-  /// file says otherwise.
+  /// Reads "added_tokens" of `file`, then "added_tokens_decoder" of `config`, whose flags win, as
+  /// in transformers. Ids go on where the vocabulary ends; throws UserError naming a token where
+  /// the file says otherwise.
   AddedTokens(const Fields& file, const Fields& config, const Vocabulary& vocabulary);
   /// Applies the normalizers to the tokens that are looked for in normalised text.
   void normalize(const std::vector<std::unique_ptr<Normalizer>>& normalizers);

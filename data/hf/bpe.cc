@@ -217,8 +217,8 @@ class Bpe : public Model {
   Settings settings_;
   Alphabet alphabet_;
   MergeTable merges_;
-  std::vector<int32_t> byte_ids_;               // of "<0x00>" to "<0xFF>"
-  std::array<int32_t, 256> level_ids_ = {};     // of the stand-ins of bytes
+  std::vector<int32_t> byte_ids_;                   // of "<0x00>" to "<0xFF>"
+  std::array<int32_t, 256> level_ids_ = {};         // of the stand-ins of bytes
   std::unordered_map<uint32_t, int32_t> char_ids_;  // tokens of one character
   std::string where_, unknown_unk_;
   bool sign_joined_ = false;
@@ -232,14 +232,16 @@ std::unique_ptr<Model> make_bpe(TokenizerFile& file, const Fields& fields, Alpha
     throw_user("{}: a BPE model needs 'vocab' (tokens and ids) and 'merges'", fields.where());
   }
   if (fields.has("dropout") && fields.get("dropout") != 0) {
-    throw_user("{}: 'dropout' above 0 (merges left out at random) is not supported", fields.where());
+    throw_user("{}: 'dropout' above 0 (merges left out at random) is not supported",
+               fields.where());
   }
   const bool affixes = !fields.text("continuing_subword_prefix", "").empty() ||
                        !fields.text("end_of_word_suffix", "").empty();
   PIVOT_CHECK(!affixes || alphabet == Alphabet::Chars, "prefixes belong to characters");
   return std::make_unique<Bpe>(
-      Vocabulary(std::move(file.tokens), file.ids, fields.where() + ": vocab"), fields, alphabet,
-      file.merges);
+      Vocabulary(std::move(file.tokens), file.ids, Vocabulary::Twice::Refuse,
+                 fields.where() + ": vocab"),
+      fields, alphabet, file.merges);
 }
 
 }  // namespace pivot::hf

@@ -18,7 +18,8 @@ ByteTrie::ByteTrie(const std::vector<std::string_view>& keys) {
   std::vector<int32_t> order(keys.size());
   std::iota(order.begin(), order.end(), 0);
   std::sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
-    return keys[static_cast<size_t>(a)] < keys[static_cast<size_t>(b)];
+    const int order_of_keys = keys[static_cast<size_t>(a)].compare(keys[static_cast<size_t>(b)]);
+    return order_of_keys != 0 ? order_of_keys < 0 : a < b;
   });
   const auto key = [&](size_t i) { return keys[static_cast<size_t>(order[i])]; };
   nodes_.emplace_back();

@@ -11,7 +11,7 @@ namespace pivot::hf {
 class ByteTrie {
  public:
   ByteTrie() : ByteTrie(std::vector<std::string_view>()) {}
-  /// The value of a key is its index; empty keys are never found.
+  /// The value of a key is its index, the last of equal ones; empty keys are never found.
   explicit ByteTrie(const std::vector<std::string_view>& keys);
 
   /// Calls found(length, value) for every key that begins `text`, the shortest first.

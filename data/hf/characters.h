@@ -43,7 +43,8 @@ enum class CharKind : uint8_t { Other, Letter, Number, Space, Newline };
 class CharKinds {
  public:
   CharKind of(uint32_t code) const {
-    return static_cast<CharKind>(kinds_[static_cast<size_t>(blocks_[code >> 8]) * 256 + (code & 255)]);
+    return static_cast<CharKind>(
+        kinds_[static_cast<size_t>(blocks_[code >> 8]) * 256 + (code & 255)]);
   }
   static const CharKinds& get();
 

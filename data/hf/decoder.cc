@@ -157,8 +157,8 @@ void add(const Fields& fields, Decoders& all) {
   } else if (type == "Replace") {
     all.steps.push_back(std::make_unique<ReplaceDecoder>(Pattern(fields), fields.text("content")));
   } else if (type == "Metaspace") {
-    const bool prefix = fields.flag("add_prefix_space", true) &&
-                        fields.text("prepend_scheme", "always") != "never";
+    const bool prefix =
+        fields.flag("add_prefix_space", true) && fields.text("prepend_scheme", "always") != "never";
     all.steps.push_back(
         std::make_unique<MetaspaceDecoder>(one_char(fields, "replacement"), prefix));
   } else {

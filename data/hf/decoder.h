@@ -24,8 +24,8 @@ struct Decoders {
   bool absent = false;
 };
 
-/// The "decoder" of `file`, sequences flattened. Unlike the package's, byte decoders give bytes that
-/// form no character as they are, not as U+FFFD. Throws UserError naming a type that is not
+/// The "decoder" of `file`, sequences flattened. Unlike the package's, byte decoders give bytes
+/// that form no character as they are, not as U+FFFD. Throws UserError naming a type that is not
 /// supported.
 Decoders make_decoders(const Fields& file);
 

@@ -49,8 +49,9 @@ std::string Fields::text(const char* key, const std::string& absent) const {
 
 int64_t Fields::number(const char* key, int64_t least, int64_t most) const {
   const json& v = get(key);
-  const bool fits = v.is_number_integer() &&
-                    (!v.is_number_unsigned() || v.get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX));
+  const bool fits =
+      v.is_number_integer() &&
+      (!v.is_number_unsigned() || v.get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX));
   if (!fits || v.get<int64_t>() < least || v.get<int64_t>() > most) {
     throw_user("{}: '{}' must be a whole number from {} to {}", where_, key, least, most);
   }

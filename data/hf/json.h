@@ -20,7 +20,7 @@ class Fields {
   Fields(const nlohmann::json& value, std::string where);
 
   const std::string& where() const { return where_; }
-  bool has(const char* key) const;  // present and not null
+  bool has(const char* key) const;       // present and not null
   bool mentions(const char* key) const;  // present, null or not
   /// The field, null when it is missing.
   const nlohmann::json& get(const char* key) const;
@@ -53,8 +53,8 @@ struct TokenizerFile {
   std::vector<std::pair<std::string, std::string>> merges;
 };
 
-/// Throws UserError beginning with `where` on bad JSON, keys that come twice, deep nesting, lists of
-/// another shape. Memory is a small multiple of `bytes`.
+/// Throws UserError beginning with `where` on bad JSON, keys that come twice, deep nesting, lists
+/// of another shape. Memory is a small multiple of `bytes`.
 TokenizerFile read_tokenizer_file(std::string_view bytes, const std::string& where);
 
 /// Any JSON object, as strict. Throws UserError beginning with `where`.

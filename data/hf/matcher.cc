@@ -99,7 +99,8 @@ class Scanner {
   void pieces(uint32_t base, std::vector<Range>& out, const Next& next) const {
     for (const char* p = begin_; p < end_;) {
       const char* q = next(p);
-      out.push_back({base + static_cast<uint32_t>(p - begin_), base + static_cast<uint32_t>(q - begin_)});
+      out.push_back(
+          {base + static_cast<uint32_t>(p - begin_), base + static_cast<uint32_t>(q - begin_)});
       p = q;
     }
   }

@@ -48,7 +48,7 @@ void merge_by_scan(const MergeTable& table, const std::vector<bool>& barred,
 
 struct Candidate {
   uint32_t rank;
-  uint32_t at;   // index of the left symbol
+  uint32_t at;          // index of the left symbol
   int32_t left, right;  // their ids when this was found: it is stale once they changed
   friend bool operator>(const Candidate& a, const Candidate& b) {
     return a.rank != b.rank ? a.rank > b.rank : a.at > b.at;

@@ -31,7 +31,7 @@ class Prepend : public Normalizer {
   void apply(Text& text) const override {
     if (text.empty() || prefix_.empty()) return;
     TextEdit edit(text);
-    edit.replace(0, 0, prefix_);
+    edit.insert(0, prefix_);
     edit.keep(0, static_cast<uint32_t>(text.bytes().size()));
     edit.finish();
   }

@@ -51,9 +51,9 @@ void join(const std::vector<Part>& parts, Behavior behavior, std::vector<Range>&
   }
   if (reverse) std::reverse(out.begin() + first, out.end());
   // Matches of nothing have played their part.
-  out.erase(std::remove_if(out.begin() + first, out.end(),
-                           [](const Range& r) { return r.size() == 0; }),
-            out.end());
+  out.erase(
+      std::remove_if(out.begin() + first, out.end(), [](const Range& r) { return r.size() == 0; }),
+      out.end());
 }
 
 /// Cuts every piece by a pattern.
@@ -168,7 +168,7 @@ class PrefixSpace : public PreTokenizer {
                                  [&](const Range& r) { return bytes[r.begin] == ' '; });
     if (all) return;
     rewrite_pieces(pieces, [&](TextEdit& edit, const Range& r) {
-      if (bytes[r.begin] != ' ') edit.replace(r.begin, r.begin, " ");
+      if (bytes[r.begin] != ' ') edit.insert(r.begin, " ");
       edit.keep(r.begin, r.end);
     });
   }
@@ -197,11 +197,11 @@ class Metaspace : public PreTokenizer {
     const std::string_view bytes = pieces.text.bytes();
     rewrite_pieces(pieces, [&](TextEdit& edit, const Range& r) {
       const std::string_view piece = bytes.substr(r.begin, r.size());
-      const bool wanted = scheme_ == Scheme::Always ||
-                          (scheme_ == Scheme::First &&
-                           pieces.text.origin(r.begin, r.begin + 1).begin == 0);
+      const bool wanted =
+          scheme_ == Scheme::Always ||
+          (scheme_ == Scheme::First && pieces.text.origin(r.begin, r.begin + 1).begin == 0);
       if (wanted && piece[0] != ' ' && !piece.starts_with(sign_)) {
-        edit.replace(r.begin, r.begin, sign_);
+        edit.insert(r.begin, sign_);
       }
       uint32_t at = r.begin;
       while (at < r.end) {
@@ -227,7 +227,8 @@ class SplitAtSign : public PreTokenizer {
     std::vector<Part> parts;
     for (const Range& piece : pieces.ranges) {
       parts.clear();
-      split_literal(sign_, pieces.text.bytes().substr(piece.begin, piece.size()), piece.begin, parts);
+      split_literal(sign_, pieces.text.bytes().substr(piece.begin, piece.size()), piece.begin,
+                    parts);
       join(parts, Behavior::MergedWithNext, out);
     }
     pieces.ranges = std::move(out);

@@ -45,8 +45,9 @@ class Reader : public nlohmann::json_sax<json> {
 
   [[noreturn]] void fail_list() const {
     if (list_ == List::Merges) {
-      throw_user("{}: model: merges: every merge must be \"a b\" or [\"a\", \"b\"], number {} is not",
-                 where_, file_->merges.size());
+      throw_user(
+          "{}: model: merges: every merge must be \"a b\" or [\"a\", \"b\"], number {} is not",
+          where_, file_->merges.size());
     }
     throw_user("{}: model: vocab: {}, entry {} is not", where_,
                list_ == List::Ids ? "every token must have an id (a number from 0)"
@@ -111,7 +112,8 @@ bool Reader::key(std::string& v) {
     return true;
   }
   if (list_ != List::None) fail_list();
-  if (stack_.back()->contains(v)) throw_user("{}: the key '{}' comes twice in an object", where_, v);
+  if (stack_.back()->contains(v))
+    throw_user("{}: the key '{}' comes twice in an object", where_, v);
   if (stack_.size() == 1) in_model_ = v == "model";
   // What is taken out leaves a mark, so that it cannot come twice.
   key_ = std::move(v);

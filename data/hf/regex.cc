@@ -96,15 +96,16 @@ void Regex::split(std::string_view text, uint32_t base, std::vector<Part>& parts
   const auto matcher =
       state_->matchers.take([this] { return std::make_unique<Matcher>(state_->code.get()); });
   const auto put = [&](size_t begin, size_t end, bool match) {
-    parts.push_back({{base + static_cast<uint32_t>(begin), base + static_cast<uint32_t>(end)}, match});
+    parts.push_back(
+        {{base + static_cast<uint32_t>(begin), base + static_cast<uint32_t>(end)}, match});
   };
   size_t covered = 0;         // end of the last match
   size_t from = 0;            // where the search goes on
   bool matched_here = false;  // a match ended at `from`: an empty one there does not count
   while (from <= text.size()) {
-    const int count = pcre2_match(state_->code.get(), reinterpret_cast<PCRE2_SPTR>(text.data()),
-                                  text.size(), from, PCRE2_NO_UTF_CHECK, matcher->data.get(),
-                                  matcher->context.get());
+    const int count =
+        pcre2_match(state_->code.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
+                    from, PCRE2_NO_UTF_CHECK, matcher->data.get(), matcher->context.get());
     if (count == PCRE2_ERROR_NOMATCH) break;
     if (count < 0) {
       throw_user("{}: the regular expression is too costly on this text: {}", state_->where,
@@ -112,7 +113,8 @@ void Regex::split(std::string_view text, uint32_t base, std::vector<Part>& parts
     }
     const size_t* ends = pcre2_get_ovector_pointer(matcher->data.get());
     const size_t begin = ends[0], end = ends[1];
-    if (begin > end) throw_user("{}: the regular expression sets its own start (\\K)", state_->where);
+    if (begin > end)
+      throw_user("{}: the regular expression sets its own start (\\K)", state_->where);
     if (begin == end && matched_here && end == covered) {
       if (from == text.size()) break;
       from += char_at(text.data() + from).bytes;
@@ -130,7 +132,8 @@ void Regex::split(std::string_view text, uint32_t base, std::vector<Part>& parts
 void split_literal(std::string_view literal, std::string_view text, uint32_t base,
                    std::vector<Part>& parts) {
   const auto put = [&](size_t begin, size_t end, bool match) {
-    parts.push_back({{base + static_cast<uint32_t>(begin), base + static_cast<uint32_t>(end)}, match});
+    parts.push_back(
+        {{base + static_cast<uint32_t>(begin), base + static_cast<uint32_t>(end)}, match});
   };
   size_t covered = 0;
   while (!literal.empty()) {

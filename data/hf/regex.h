@@ -1,6 +1,6 @@
 #pragma once
-/// Patterns of tokenizer.json: literal strings, and regular expressions as Oniguruma (Ruby's syntax)
-/// reads them, run by PCRE2.
+/// Patterns of tokenizer.json: literal strings, and regular expressions as Oniguruma (Ruby's
+/// syntax) reads them, run by PCRE2.
 
 #include <memory>
 #include <string>
@@ -17,9 +17,9 @@ struct Part {
   bool match = false;
 };
 
-/// The expression in PCRE2's syntax. Oniguruma's meaning is kept by writing \s, \w and \h out and by
-/// adding the characters that older Unicode tables lack to \p{...}. Throws UserError beginning with
-/// `where` on constructs whose meaning differs and that no known tokenizer uses (\b, &&, POSIX
+/// The expression in PCRE2's syntax. Oniguruma's meaning is kept by writing \s, \w and \h out and
+/// by adding the characters that older Unicode tables lack to \p{...}. Throws UserError beginning
+/// with `where` on constructs whose meaning differs and that no known tokenizer uses (\b, &&, POSIX
 /// brackets, ...).
 std::string translate_regex(std::string_view pattern, const std::string& where);
 

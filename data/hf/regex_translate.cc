@@ -120,7 +120,8 @@ class Translator {
       default:
         break;
     }
-    const bool letter = (rest_[1] >= 'a' && rest_[1] <= 'z') || (rest_[1] >= 'A' && rest_[1] <= 'Z');
+    const bool letter =
+        (rest_[1] >= 'a' && rest_[1] <= 'z') || (rest_[1] >= 'A' && rest_[1] <= 'Z');
     constexpr std::string_view kSame = "nrtfaexzAZ";
     if (letter && kSame.find(rest_[1]) == std::string_view::npos) {
       refuse("\\" + std::string(1, rest_[1]));
@@ -134,9 +135,18 @@ class Translator {
     put((negated ? "[^" : "[") + std::string(members) + "]", 2);
   }
 
-  std::string word_members() const {
+  static std::string word_members() {
     std::string all;
-    for (const CharRange& r : word_ranges()) all += range_text(r.first, r.last);
+    for (const CharRange& r : word_ranges()) {
+      uint32_t first = r.first;
+      for (const CharRange& gap : no_regex_word_ranges()) {
+        if (gap.first < first || gap.last > r.last) continue;
+        if (gap.first > first) all += range_text(first, gap.first - 1);
+        first = gap.last + 1;
+      }
+      if (first <= r.last) all += range_text(first, r.last);
+    }
+    for (const CharRange& r : only_regex_word_ranges()) all += range_text(r.first, r.last);
     return all;
   }
   std::string word() const { return in_class_ ? word_members() : "[" + word_members() + "]"; }
@@ -148,11 +158,12 @@ class Translator {
 
   /// Contents of a class for a property: PCRE2's own and what came after its Unicode.
   static std::string members(std::string_view name) {
-    std::string text = name.size() <= 2 ? fmt::format("\\p{{{}}}", name)
-                                        : fmt::format("\\p{{sc:{}}}", name);
+    std::string text =
+        name.size() <= 2 ? fmt::format("\\p{{{}}}", name) : fmt::format("\\p{{sc:{}}}", name);
     for (const NewMember& m : new_members()) {
       const std::string_view property = m.property;
-      if (property == name || (name.size() == 1 && property.size() == 2 && property[0] == name[0])) {
+      if (property == name ||
+          (name.size() == 1 && property.size() == 2 && property[0] == name[0])) {
         text += range_text(m.first, m.last);
       }
     }
@@ -161,7 +172,8 @@ class Translator {
 
   static bool known_property(std::string_view name) {
     constexpr std::string_view kNames =
-        " L Lu Ll Lt Lm Lo M Mn Mc Me N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk So Z Zs Zl Zp C Cc "
+        " L Lu Ll Lt Lm Lo M Mn Mc Me N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk So Z Zs Zl Zp C "
+        "Cc "
         "Cf Arabic Cyrillic Devanagari Greek Han Hangul Hebrew Hiragana Katakana Latin Thai ";
     return !name.empty() && name.find(' ') == std::string_view::npos &&
            kNames.find(" " + std::string(name) + " ") != std::string_view::npos;

@@ -14,13 +14,15 @@ using Names = std::initializer_list<const char*>;
 
 // Where no configuration says it; the first that is a token.
 const Names kBosNames = {"<|begin_of_text|>", "<s>", "<bos>", "<|startoftext|>", "[BOS]"};
-const Names kEosNames = {"<|end_of_text|>", "</s>", "<eos>", "<|endoftext|>", "<|im_end|>", "[EOS]"};
+const Names kEosNames = {"<|end_of_text|>", "</s>",       "<eos>",
+                         "<|endoftext|>",   "<|im_end|>", "[EOS]"};
 
 /// The token that `key` names; nullopt where the configuration does not mention it.
 std::optional<int32_t> named_token(const Fields& config, const char* key, const FindToken& find) {
   const nlohmann::json& value = config.get(key);
   if (value.is_null()) return std::nullopt;
-  const std::string name = value.is_object() ? config.object(key).text("content") : config.text(key);
+  const std::string name =
+      value.is_object() ? config.object(key).text("content") : config.text(key);
   const int32_t id = find(name);
   if (id < 0) log::warning("{}: {} '{}' is no token of this tokenizer", config.where(), key, name);
   return id;
@@ -52,7 +54,8 @@ SpecialTokens read_special_tokens(const Fields& config, const FindToken& find, i
   return made;
 }
 
-void apply_config_names(std::string_view config, const FindToken& find, int32_t& bos, int32_t& eos) {
+void apply_config_names(std::string_view config, const FindToken& find, int32_t& bos,
+                        int32_t& eos) {
   if (config.empty()) return;
   const std::string where = "tokenizer_config.json";
   const auto json = read_json_object(config, where);

@@ -73,10 +73,15 @@ class TextEdit {
     if (!text_.track_) return;
     for (uint32_t i = begin; i < end; ++i) origins_.push_back(text_.origin_of(i));
   }
-  /// New bytes in place of the old [begin, end), which may be empty.
+  /// New bytes in place of the old [begin, end), which is not empty.
   void replace(uint32_t begin, uint32_t end, std::string_view bytes) {
     bytes_.append(bytes);
     if (text_.track_) origins_.insert(origins_.end(), bytes.size(), text_.origin(begin, end));
+  }
+  /// New bytes in front of the old byte `at`, whose origin they share.
+  void insert(uint32_t at, std::string_view bytes) {
+    bytes_.append(bytes);
+    if (text_.track_) origins_.insert(origins_.end(), bytes.size(), text_.origin(at, at + 1));
   }
   uint32_t size() const { return static_cast<uint32_t>(bytes_.size()); }
   /// Puts the result into the text.

@@ -39,7 +39,8 @@ struct Output {
 /// BPE without affixes can spell bytes itself.
 bool reads_bytes(const Fields& file) {
   const Fields model = file.object("model");
-  return model.text("type", "BPE") == "BPE" && model.text("continuing_subword_prefix", "").empty() &&
+  return model.text("type", "BPE") == "BPE" &&
+         model.text("continuing_subword_prefix", "").empty() &&
          model.text("end_of_word_suffix", "").empty();
 }
 
@@ -94,7 +95,9 @@ std::unique_ptr<Parts> read_parts(std::string_view json, std::string_view config
 class HfTokenizer : public Tokenizer {
  public:
   HfTokenizer(std::string json, std::string config, const std::string& where)
-      : json_(std::move(json)), config_(std::move(config)), parts_(read_parts(json_, config_, where)) {
+      : json_(std::move(json)),
+        config_(std::move(config)),
+        parts_(read_parts(json_, config_, where)) {
     for (int32_t id = 0; parts_->decoders.byte_level_only && id < parts_->vocab; ++id) {
       std::string bytes;
       if (!append_from_byte_level(spelling(id), bytes)) bytes = spelling(id);

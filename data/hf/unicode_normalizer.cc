@@ -18,10 +18,10 @@ namespace {
 constexpr uint32_t kTableEnd = 0x30000;  // above are few characters and no common text
 
 enum class Role : uint8_t {
-  Plain,     // stays as it is, and nothing joins it to what comes before
-  Changes,   // decomposes, but begins a stretch
-  Joins,     // may be joined with, or ordered before, what comes before it
-  Foreign,   // unknown to the package: a stretch of its own, left alone
+  Plain,    // stays as it is, and nothing joins it to what comes before
+  Changes,  // decomposes, but begins a stretch
+  Joins,    // may be joined with, or ordered before, what comes before it
+  Foreign,  // unknown to the package: a stretch of its own, left alone
 };
 
 bool in(std::span<const CharRange> ranges, uint32_t code) {
@@ -90,8 +90,9 @@ struct Free {
 /// Appends the normal form of a stretch.
 void append_normal(std::string_view part, NormalForm form, std::string& out) {
   utf8proc_uint8_t* made = nullptr;
-  const auto size = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(part.data()),
-                                 static_cast<utf8proc_ssize_t>(part.size()), &made, options_of(form));
+  const auto size =
+      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(part.data()),
+                   static_cast<utf8proc_ssize_t>(part.size()), &made, options_of(form));
   const std::unique_ptr<utf8proc_uint8_t, Free> owner(made);
   if (size < 0) throw_error("utf8proc: {}", utf8proc_errmsg(size));
   out.append(reinterpret_cast<const char*>(made), static_cast<size_t>(size));

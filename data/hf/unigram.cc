@@ -95,8 +95,8 @@ class Unigram : public Model {
       return;
     }
     for (uint32_t i = 0; i < text.size(); ++i) {
-      tokens.push_back({byte_ids_[static_cast<uint8_t>(text[i])],
-                        {t.range.begin + i, t.range.begin + i + 1}});
+      tokens.push_back(
+          {byte_ids_[static_cast<uint8_t>(text[i])], {t.range.begin + i, t.range.begin + i + 1}});
     }
   }
 
@@ -126,8 +126,9 @@ std::unique_ptr<Model> make_unigram(TokenizerFile& file, const Fields& fields, A
   std::vector<int64_t> ids(file.tokens.size());
   for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int64_t>(i);
   return std::make_unique<Unigram>(
-      Vocabulary(std::move(file.tokens), ids, fields.where() + ": vocab"), std::move(file.scores),
-      unk, fields.flag("byte_fallback", false));
+      Vocabulary(std::move(file.tokens), ids, Vocabulary::Twice::LaterWins,
+                 fields.where() + ": vocab"),
+      std::move(file.scores), unk, fields.flag("byte_fallback", false));
 }
 
 }  // namespace pivot::hf

@@ -7,7 +7,7 @@
 namespace pivot::hf {
 
 Vocabulary::Vocabulary(std::vector<std::string> tokens, const std::vector<int64_t>& ids,
-                       const std::string& where)
+                       Twice twice, const std::string& where)
     : tokens_(tokens.size()) {
   std::vector<bool> seen(tokens.size());
   for (size_t i = 0; i < tokens.size(); ++i) {
@@ -16,13 +16,15 @@ Vocabulary::Vocabulary(std::vector<std::string> tokens, const std::vector<int64_
       throw_user("{}: token '{}' has id {}, but with {} tokens ids must be 0 to {} without gaps",
                  where, tokens[i], ids[i], tokens.size(), tokens.size() - 1);
     }
-    if (seen[id]) throw_user("{}: id {} is given twice, to '{}' the second time", where, id, tokens[i]);
+    if (seen[id])
+      throw_user("{}: id {} is given twice, to '{}' the second time", where, id, tokens[i]);
     seen[id] = true;
     tokens_[id] = std::move(tokens[i]);
   }
   ids_.reserve(tokens_.size());
   for (size_t id = 0; id < tokens_.size(); ++id) {
-    if (!ids_.emplace(tokens_[id], static_cast<int32_t>(id)).second) {
+    const bool fresh = ids_.insert_or_assign(tokens_[id], static_cast<int32_t>(id)).second;
+    if (!fresh && twice == Twice::Refuse) {
       throw_user("{}: token '{}' comes twice", where, tokens_[id]);
     }
   }

@@ -11,9 +11,12 @@ namespace pivot::hf {
 
 class Vocabulary {
  public:
-  /// Token i of `tokens` has id ids[i]. Throws UserError beginning with `where` when a token or an
-  /// id comes twice or the ids are not 0 to tokens.size() - 1.
-  Vocabulary(std::vector<std::string> tokens, const std::vector<int64_t>& ids,
+  /// Of a spelling that comes twice, the later id is found (Hugging Face's UnigramTrainer writes
+  /// "<unk>" twice), or it is refused.
+  enum class Twice { Refuse, LaterWins };
+  /// Token i of `tokens` has id ids[i]. Throws UserError beginning with `where` when an id comes
+  /// twice or the ids are not 0 to tokens.size() - 1.
+  Vocabulary(std::vector<std::string> tokens, const std::vector<int64_t>& ids, Twice twice,
              const std::string& where);
   Vocabulary(Vocabulary&&) = default;
   Vocabulary(const Vocabulary&) = delete;

@@ -170,10 +170,10 @@ def gradients(table, case, pivot, path, model, batch, spec):
     loss, wanted = exact.gradients(batch, spec)
     if spec == "dense":
         torch_loss, by_torch = llama_reference.transformers_gradients(model, batch)
-        who = "transformers"
+        who = "transformers'"
     else:
         torch_loss, by_torch = llama_reference.Reference(model, torch.float32).gradients(batch, spec)
-        who = "PyTorch"
+        who = "PyTorch's"
     found = pivot.gradients(path, batch, spec)
     targets = int((batch["targets"] >= 0).sum())
     pivot_loss = float(found.pop("loss").double().sum()) / targets
@@ -183,7 +183,7 @@ def gradients(table, case, pivot, path, model, batch, spec):
     whole = sum(errors.values()) / sum(torch_errors.values())
     ratio = errors[worst] / torch_errors[worst]
     cuts = "" if spec == "dense" else f"; {exact.close_cuts} of {exact.rows} rows cut within fp32's error"
-    table.add(case, f"gradients, {spec}: error over {who}' own in fp32, mean of {len(errors)} parameters", sci(whole),
+    table.add(case, f"gradients, {spec}: error over {who} own in fp32, mean of {len(errors)} parameters", sci(whole),
               FACTOR, whole <= FACTOR,
               f"worst {ratio:.2f} ({worst}, {errors[worst]:.1e}); largest {max(errors.values()):.1e} and "
               f"{max(torch_errors.values()):.1e}; loss {pivot_loss:.7f}, exact {loss:.7f}, fp32 {torch_loss:.7f}{cuts}")

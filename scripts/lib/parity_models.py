@@ -21,17 +21,17 @@ def shape(heads, kv_heads, hidden=72, ffn=100, layers=3, **more):
 # name: (configuration class, its arguments, storage type, bytes of a shard, old spelling of the rotary settings)
 CASES = {
     "llama, 9/9 heads, untied": ("LlamaConfig", shape(9, 9, tie_word_embeddings=False), "F32", "100KB", False),
-    "llama, rope llama3, 6/2 heads, tied": (
-        "LlamaConfig", shape(6, 2, rope_parameters=LLAMA3_ROPE, tie_word_embeddings=True), "BF16", "60KB", True),
+    "llama, rope llama3, 6/2 heads of width 16, tied": (
+        "LlamaConfig", shape(6, 2, head_dim=16, rope_parameters=LLAMA3_ROPE, tie_word_embeddings=True), "BF16", "60KB", True),
     "llama, rope linear, 8/1 heads": (
         "LlamaConfig", shape(8, 1, hidden=64, rope_parameters=dict(rope_type="linear", rope_theta=10000.0, factor=2.0),
                              tie_word_embeddings=False), "F32", "10GB", True),
-    "llama, rope yarn, 6/2 heads": (
-        "LlamaConfig", shape(6, 2, rope_parameters=YARN_ROPE, tie_word_embeddings=False), "F32", "100KB", False),
+    "llama, rope yarn, 6/2 heads of width 16": (
+        "LlamaConfig", shape(6, 2, head_dim=16, rope_parameters=YARN_ROPE, tie_word_embeddings=False), "F32", "100KB", False),
     "llama, head width 16 of hidden 72": (
         "LlamaConfig", shape(6, 3, head_dim=16, tie_word_embeddings=True), "F32", "10GB", False),
-    "mistral, 6/2 heads, untied": (
-        "MistralConfig", shape(6, 2, sliding_window=None, head_dim=12, tie_word_embeddings=False), "BF16", "100KB", True),
+    "mistral, 6/2 heads of width 16, untied": (
+        "MistralConfig", shape(6, 2, sliding_window=None, head_dim=16, tie_word_embeddings=False), "BF16", "100KB", True),
     "qwen2, bias, 8/1 heads, tied": (
         "Qwen2Config", shape(8, 1, hidden=64, tie_word_embeddings=True, use_sliding_window=False), "BF16", "60KB", False),
     "qwen2, bias, 9/3 heads, untied": (
@@ -58,10 +58,10 @@ def randomise(model, seed):
 
 
 def byte_tokenizer():
-    """A tokenizer.json of the 256 bytes and one special token: no merges."""
+    """A tokenizer.json of the 256 bytes and one special token, split as GPT-2 does: no merges."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # as GPT-2 splits
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(["<|pad|>"])
     return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer)

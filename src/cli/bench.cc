@@ -22,6 +22,7 @@ constexpr Benchmark kBenchmarks[] = {
      &run_bench_attention},
     {"decode", "attention of one new token over a KV cache", &run_bench_decode},
     {"train", "a whole training step: tokens per second", &run_bench_train},
+    {"tokenizer", "encoding text: bytes and tokens per second", &run_bench_tokenizer},
 };
 
 void print_usage() {

@@ -110,5 +110,6 @@ int run_bench_op(const std::vector<std::string>& args);
 int run_bench_attention(const std::vector<std::string>& args);
 int run_bench_decode(const std::vector<std::string>& args);
 int run_bench_train(const std::vector<std::string>& args);
+int run_bench_tokenizer(const std::vector<std::string>& args);
 
 }  // namespace pivot

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "checkpoints/gguf/gguf_writer.h"
+#include "checkpoints/hf/peft.h"
 #include "checkpoints/model_source.h"
 #include "src/base/check.h"
 #include "src/base/log.h"
@@ -30,7 +31,8 @@ constexpr char kFooter[] =
     "Examples:\n"
     "  pivot export --to hf runs/sft exported/model\n"
     "  pivot export --to hf runs/sft exported/model --dtype bf16 --shard-size 2G\n"
-    "  pivot export --to gguf runs/sft exported/model.gguf --dtype q8_0\n";
+    "  pivot export --to gguf runs/sft exported/model.gguf --dtype q8_0\n"
+    "  pivot export --to peft runs/lora exported/adapter   (trained with lora.rank)\n";
 
 struct ExportOptions {
   std::string to;
@@ -42,7 +44,7 @@ struct ExportOptions {
 
   template <class V>
   void visit(V&& v) {
-    v("to", to, "hf (a directory) or gguf (a file)");
+    v("to", to, "hf (a directory), gguf (a file) or peft (a directory: the adapters alone)");
     v("dtype", dtype,
       "type of the weights: f32, bf16 or f16, of gguf also q8_0; auto is bf16 where nothing is "
       "lost "
@@ -129,13 +131,19 @@ int run_export(const std::vector<std::string>& args) {
   line.options(options);
   line.positional("MODEL", model, "checkpoint, run, Hugging Face directory or .gguf file",
                   CommandLine::Required);
-  line.positional("OUT", target, "directory (hf) or file (gguf) to write", CommandLine::Required);
+  line.positional("OUT", target, "directory (hf, peft) or file (gguf) to write",
+                  CommandLine::Required);
   line.footer(kFooter);
   if (!line.parse(args)) return 0;
-  if (options.to != "hf" && options.to != "gguf") {
-    throw_user("say what to write with --to hf or --to gguf");
+  if (options.to != "hf" && options.to != "gguf" && options.to != "peft") {
+    throw_user("say what to write with --to hf, --to gguf or --to peft");
   }
   const std::string path = find_model(model);
+  if (options.to == "peft") {
+    export_peft(find_checkpoint(path), target);
+    fmt::print("{}: adapters of {} for PEFT\n", target, path);
+    return 0;
+  }
   check_apart(path, target);
   const std::unique_ptr<ModelSource> source = open_model(path);
   fmt::print("{}: {}\n{}", path, source->describe(), describe_model(source->info()));

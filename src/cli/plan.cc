@@ -16,6 +16,7 @@
 #include "src/cli/train_run.h"
 #include "src/core/cuda.h"
 #include "train/compute.h"
+#include "train/init_model.h"
 #include "train/machine.h"
 #include "train/setup.h"
 
@@ -155,6 +156,9 @@ int run_plan(const std::vector<std::string>& args) {
     report.notes.push_back("--measure was left out: the run does not fit");
   }
   for (const std::string& line : advice(options)) report.notes.push_back(line);
+  if (init != nullptr) {
+    for (const std::string& line : advice(options, init->info())) report.notes.push_back(line);
+  }
 
   std::fputs(plan_text(options, report).c_str(), stdout);
   if (!plan_options.json.empty()) {

@@ -1,9 +1,14 @@
 #include "data/tokenizer.h"
 
 #include <cstdio>
-#include <iostream>
 #include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
+#include <unistd.h>
+
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "data/tokenizer_train.h"
@@ -18,16 +23,33 @@
 namespace pivot {
 namespace {
 
-struct StreamOptions {
+constexpr size_t kIoBytes = 1 << 16;
+
+struct EncodeOptions {
   std::string model;
   bool json = false;
   bool add_special = false;
+  bool plain = false;
+  bool spans = false;
 
   template <class V>
   void visit(V&& v) {
-    v("model", model, "'bytes', a SentencePiece model or a directory that holds a tokenizer");
+    v("model", model, "'bytes', a tokenizer.json, a SentencePiece model or a directory with one");
     v("json", json, "texts on the lines are JSON strings");
-    v("add_special", add_special, "encode: put the begin and end tokens around every text");
+    v("add_special", add_special, "put around every text what the tokenizer puts there");
+    v("plain", plain, "special tokens spelt in a text are text");
+    v("spans", spans, "print {\"ids\", \"begin\", \"end\"}: the bytes each token was made from");
+  }
+};
+
+struct DecodeOptions {
+  std::string model;
+  bool json = false;
+
+  template <class V>
+  void visit(V&& v) {
+    v("model", model, "'bytes', a tokenizer.json, a SentencePiece model or a directory with one");
+    v("json", json, "print texts as JSON strings");
   }
 };
 
@@ -42,11 +64,56 @@ struct TrainCommandOptions {
   }
 };
 
-/// Calls body(line, number) for every line of standard input.
+/// Calls body(line, number) for every line of standard input, without its end.
 template <class Body>
 void for_each_line(Body&& body) {
+  std::vector<char> buffer(kIoBytes);
   std::string line;
-  for (int64_t number = 1; std::getline(std::cin, line); ++number) body(line, number);
+  int64_t number = 1;
+  size_t got = 0;
+  while ((got = std::fread(buffer.data(), 1, buffer.size(), stdin)) > 0) {
+    std::string_view rest(buffer.data(), got);
+    for (size_t end = rest.find('\n'); end != std::string_view::npos; end = rest.find('\n')) {
+      line.append(rest.substr(0, end));
+      body(line, number++);
+      line.clear();
+      rest.remove_prefix(end + 1);
+    }
+    line.append(rest);
+  }
+  if (std::ferror(stdin) != 0) throw_error("standard input cannot be read");
+  if (!line.empty()) body(line, number);
+}
+
+/// Collects text for standard output.
+class Printer {
+ public:
+  ~Printer() { flush(); }
+  std::string& text() { return text_; }
+  /// Ends a line. It goes out at once when people read.
+  void end_line() {
+    text_.push_back('\n');
+    if (text_.size() >= kIoBytes || !pending_input()) flush();
+  }
+
+ private:
+  static bool pending_input() { return isatty(fileno(stdin)) == 0; }
+  void flush() {
+    std::fwrite(text_.data(), 1, text_.size(), stdout);
+    std::fflush(stdout);
+    text_.clear();
+  }
+  std::string text_;
+};
+
+template <class T>
+void append_list(std::string& out, const std::vector<T>& values) {
+  out.push_back('[');
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (i > 0) out.push_back(',');
+    out.append(fmt::format_int(values[i]).c_str());
+  }
+  out.push_back(']');
 }
 
 nlohmann::json parse_line(const std::string& line, int64_t number) {
@@ -57,37 +124,54 @@ nlohmann::json parse_line(const std::string& line, int64_t number) {
   }
 }
 
+std::string read_text(const std::string& line, int64_t number) {
+  const nlohmann::json value = parse_line(line, number);
+  if (!value.is_string()) throw_user("standard input, line {}: a JSON string is needed", number);
+  return value.get<std::string>();
+}
+
 int run_encode(const std::vector<std::string>& args) {
-  StreamOptions options;
+  EncodeOptions options;
   CommandLine line("tokenizer encode",
                    "Texts on standard input, one a line, to ids as JSON arrays");
   line.options(options);
   if (!line.parse(args)) return 0;
+  if (options.spans && options.add_special) {
+    throw_user("--spans --add-special: what is put around a text comes from no bytes of it");
+  }
   const auto tokenizer = load_tokenizer(options.model);
-  for_each_line([&](std::string text, int64_t number) {
-    if (options.json) {
-      const nlohmann::json value = parse_line(text, number);
-      if (!value.is_string()) {
-        throw_user("standard input, line {}: a JSON string is needed", number);
-      }
-      text = value.get<std::string>();
+  const SpecialText special = options.plain ? SpecialText::Plain : SpecialText::Parse;
+  Printer printer;
+  for_each_line([&](const std::string& given, int64_t number) {
+    const std::string parsed = options.json ? read_text(given, number) : std::string();
+    const std::string& text = options.json ? parsed : given;
+    std::string& out = printer.text();
+    if (options.spans) {
+      const Encoding e = tokenizer->encode_spans(text, special);
+      out += "{\"ids\":";
+      append_list(out, e.ids);
+      out += ",\"begin\":";
+      append_list(out, e.begin);
+      out += ",\"end\":";
+      append_list(out, e.end);
+      out += "}";
+    } else {
+      std::vector<int32_t> ids =
+          options.plain ? tokenizer->encode_spans(text, special).ids : tokenizer->encode(text);
+      append_list(out, options.add_special ? tokenizer->add_special(std::move(ids)) : ids);
     }
-    std::vector<int32_t> ids = tokenizer->encode(text);
-    if (options.add_special) {
-      if (tokenizer->bos() >= 0) ids.insert(ids.begin(), tokenizer->bos());
-      if (tokenizer->eos() >= 0) ids.push_back(tokenizer->eos());
-    }
-    fmt::print("{}\n", nlohmann::json(ids).dump());
+    printer.end_line();
   });
   return 0;
 }
 
 int run_decode(const std::vector<std::string>& args) {
-  StreamOptions options;
+  DecodeOptions options;
   CommandLine line("tokenizer decode", "Ids as JSON arrays on standard input, one a line, to text");
   line.options(options);
   if (!line.parse(args)) return 0;
   const auto tokenizer = load_tokenizer(options.model);
+  Printer printer;
   for_each_line([&](const std::string& text, int64_t number) {
     const nlohmann::json value = parse_line(text, number);
     std::vector<int32_t> ids;
@@ -99,29 +183,27 @@ int run_decode(const std::vector<std::string>& args) {
       ids.push_back(id.get<int32_t>());
     }
     const std::string decoded = tokenizer->decode(ids);
-    if (!options.json) {
-      fmt::print("{}\n", decoded);
-      return;
-    }
     const auto replace = nlohmann::json::error_handler_t::replace;
-    fmt::print("{}\n", nlohmann::json(decoded).dump(-1, ' ', false, replace));
+    printer.text() +=
+        options.json ? nlohmann::json(decoded).dump(-1, ' ', false, replace) : decoded;
+    printer.end_line();
   });
   return 0;
 }
 
 int run_tokenizer_train(const std::vector<std::string>& args) {
   TrainCommandOptions options;
-  CommandLine line("tokenizer train", "Train a SentencePiece tokenizer whose round trip is exact");
+  CommandLine line("tokenizer train", "Train a tokenizer whose round trip is exact");
   line.options(options);
   if (!line.parse(args)) return 0;
   catch_interrupts();
   const TokenizerTrainResult r = train_tokenizer(options.train);
-  fmt::print("{}: {} pieces ({} reserved symbols), hash {}\n", options.train.out, r.vocab,
+  fmt::print("{}: {} tokens ({} reserved symbols), hash {}\n", options.train.out, r.vocab,
              options.train.reserved, r.hash);
-  fmt::print("learnt from {} of {} text, {} lines, in {}\n",
+  fmt::print("learnt from {} of {} text, {} {}, in {}\n",
              format_bytes(static_cast<double>(r.sample_bytes)),
              format_bytes(static_cast<double>(r.text_bytes)), r.sample_lines,
-             format_duration(r.seconds));
+             options.train.type == "bpe" ? "different words" : "lines", format_duration(r.seconds));
   if (!options.json.empty()) {
     const nlohmann::json json = {{"path", options.train.out},
                                  {"hash", r.hash},
@@ -159,7 +241,7 @@ int run_tokenizer(const std::vector<std::string>& args) {
   if (args.empty() || args[0] == "--help" || args[0] == "-h") {
     fmt::print(
         "usage: pivot tokenizer train|encode|decode|info ...\n\n"
-        "  train   learn a SentencePiece model from text\n"
+        "  train   learn a SentencePiece model or byte-level BPE from text\n"
         "  encode  texts on standard input to ids\n"
         "  decode  ids on standard input to texts\n"
         "  info    what a tokenizer is\n\n"

@@ -236,14 +236,9 @@ void LayerGradients::end(int layer, Context& ctx) {
   }
 }
 
-void store_merged(const Model& model, Params& out,
-                  const std::function<void(const Tensor& to, const Tensor& from)>& store,
-                  Context& ctx) {
+void merge_adapters(const Model& model, const Params& out, Context& ctx) {
   const Arena::Scope scope = ctx.scratch.scope();
-  const auto put = [&](const Tensor& to, const Tensor& from) {
-    if (to.present()) store(to, from);
-  };
-  put(out.embed, model.params.embed);
+  copy(out.embed, model.params.embed, ctx);
   LayerWeights weights(model, ctx);
   for (int layer = 0; layer < model.config.layers; ++layer) {
     const LayerParams& from = weights.of(layer, ctx);
@@ -251,11 +246,11 @@ void store_merged(const Model& model, Params& out,
     for (const auto member : {&LayerParams::attn_norm, &LayerParams::qkv, &LayerParams::qkv_bias,
                               &LayerParams::q_norm, &LayerParams::k_norm, &LayerParams::attn_out,
                               &LayerParams::ffn_norm, &LayerParams::gate_up, &LayerParams::down}) {
-      put(to.*member, from.*member);
+      if ((to.*member).present()) copy(to.*member, from.*member, ctx);
     }
   }
-  put(out.norm, model.params.norm);
-  if (!model.config.tied_embeddings) put(out.head, model.params.head);
+  copy(out.norm, model.params.norm, ctx);
+  if (!model.config.tied_embeddings) copy(out.head, model.params.head, ctx);
 }
 
 }  // namespace pivot

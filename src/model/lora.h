@@ -6,7 +6,6 @@
 /// scratch, from which those of A and B follow. docs/decisions.md says what that costs and buys.
 
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -114,10 +113,8 @@ class LayerGradients {
   Tensor memory_;  // (.) F32: all of layer_
 };
 
-/// store(to, from) for every parameter: `from` is what the model computes with, adapters merged, in
-/// scratch of one layer; `to` is its place in `out`, which may be of any type and device.
-void store_merged(const Model& model, Params& out,
-                  const std::function<void(const Tensor& to, const Tensor& from)>& store,
-                  Context& ctx);
+/// Copies what the model computes with into `out`, of its dtype and device. Takes scratch of one
+/// layer.
+void merge_adapters(const Model& model, const Params& out, Context& ctx);
 
 }  // namespace pivot

@@ -146,9 +146,7 @@ TEST_CASE("lora: a step is full fine-tuning's, restricted: dB = s dW A^T, dA = s
   // The full gradient of the merged weights, by the ordinary path.
   std::vector<float> merged(f.weights.size()), full(f.weights.size());
   Params out = bind_params(f.config, Adapted::flat(merged));
-  store_merged(
-      f.model, out, [&](const Tensor& to, const Tensor& from) { copy(to, from, f.context); },
-      f.context);
+  merge_adapters(f.model, out, f.context);
   Model plain = f.model;
   plain.lora = {};
   plain.params = out;
