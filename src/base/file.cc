@@ -73,10 +73,10 @@ MappedFile::MappedFile(MappedFile&& other) noexcept
 
 void MappedFile::release(std::span<const std::byte> part) const {
   if (part.empty()) return;
-  // Linux maps the neighbours of a page that is touched, in aligned windows of 64 KiB: whole
-  // windows go, or what two neighbouring parts share would stay. Whoever needs them next has them
-  // again.
-  constexpr uintptr_t kWindow = uintptr_t{64} << 10;
+  // Linux maps the neighbours of a page that is touched as well: 64 KiB, or a whole folio of up to
+  // 2 MiB (6.18). Unless all that may have come along goes too, 5 % of a file stays mapped
+  // (measured with two threads). Whoever needs a page of it next has it again.
+  constexpr uintptr_t kWindow = uintptr_t{2} << 20;
   const auto map = reinterpret_cast<uintptr_t>(data_);
   const uintptr_t first = reinterpret_cast<uintptr_t>(part.data());
   const uintptr_t begin = std::max(first / kWindow * kWindow, map);
