@@ -106,7 +106,9 @@ Json changed_config(const std::string& original, const ModelConfig& c) {
     set_rope(json, c);
   }
   if (!json.contains("architectures") || json["architectures"].is_null()) {
-    json["architectures"] = {family_of(c).architecture};
+    for (const HfFamily& family : kHfFamilies) {
+      if (family.type == before.family) json["architectures"] = {family.architecture};
+    }
   }
   return json;
 }

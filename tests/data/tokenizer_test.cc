@@ -124,7 +124,7 @@ TEST_CASE("tokenizer training refuses what cannot work") {
 TEST_CASE("tokenizers are found by name, file and directory") {
   const test::TempDir dir;
   CHECK_THROWS_WITH(load_tokenizer(dir / "none.model"), ContainsSubstring("none.model"));
-  CHECK_THROWS_WITH(load_tokenizer(dir.path()), ContainsSubstring("neither tokenizer.model"));
+  CHECK_THROWS_WITH(load_tokenizer(dir.path()), ContainsSubstring("neither tokenizer.json"));
   write_file_atomically(dir / "junk.model", "this is not a model");
   CHECK_THROWS_WITH(load_tokenizer(dir / "junk.model"), ContainsSubstring("SentencePiece model"));
   write_file_atomically(dir / "junk.model", "");
