@@ -12,7 +12,9 @@ namespace pivot::chat {
 struct Message {
   std::string role;     // "system", "user", "assistant", "tool"
   std::string content;  // valid UTF-8
-  std::string extra;   // JSON object of the message's other keys ("tool_calls", "name"); "" if none
+  /// JSON object of the message's other keys ("tool_calls", "name"); "" if none. A "content" in it
+  /// replaces the one above: null where the message has none at all.
+  std::string extra;
   bool learnt = true;  // assistant messages: false where the file says weight 0
 };
 
@@ -63,6 +65,9 @@ class ConversationReader {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+/// Throws UserError naming the formats if it is none of them.
+void require_format(std::string_view format);
 
 /// One line of such a file. Throws UserError beginning with `where`.
 Conversation parse_conversation(std::string_view json, std::string_view format,

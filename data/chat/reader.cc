@@ -1,12 +1,9 @@
 #include <algorithm>
+#include <array>
 #include <filesystem>
-#include <optional>
-
-#include <nlohmann/json.hpp>
 
 #include "data/chat/conversation.h"
 #include "data/text_source.h"
-#include "data/utf8.h"
 #include "src/base/check.h"
 
 namespace pivot::chat {
@@ -14,143 +11,222 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kChunk = 1 << 18;
-// A line longer than this is no conversation.
-constexpr size_t kLongestLine = size_t{256} << 20;
+constexpr size_t kChunk = size_t{1} << 18;         // of a file at a time
+constexpr size_t kLongestLine = size_t{64} << 20;  // above any conversation a model can read
 
-bool is_json_list(const std::string& path) {
-  std::string name = path;
-  for (const char* const suffix : {".gz", ".zst"}) {
-    if (name.ends_with(suffix)) name.resize(name.size() - std::string_view(suffix).size());
+bool is_conversation_file(std::string_view name) {
+  for (const std::string_view suffix : {".gz", ".zst"}) {
+    if (name.ends_with(suffix)) name.remove_suffix(suffix.size());
   }
-  return name.ends_with(".json");
+  return name.ends_with(".jsonl") || name.ends_with(".ndjson") || name.ends_with(".json");
 }
 
-std::vector<std::string> files_of(const std::vector<std::string>& inputs) {
+std::vector<std::string> files_of(const std::string& input) {
   std::vector<std::string> files;
-  for (const std::string& input : inputs) {
-    const std::vector<std::string> plain =
-        is_json_list(input) ? expand_glob(input) : resolve_text_files({input});
-    if (plain.empty()) throw_user("{}: no such file", input);
-    files.insert(files.end(), plain.begin(), plain.end());
+  if (fs::is_directory(input)) {
+    for (const auto& entry : fs::recursive_directory_iterator(input)) {
+      if (entry.is_regular_file() && is_conversation_file(entry.path().string())) {
+        files.push_back(entry.path().string());
+      }
+    }
+    std::sort(files.begin(), files.end());
+    if (files.empty()) throw_user("{}: no .jsonl, .ndjson or .json files (.gz .zst too)", input);
+    return files;
+  }
+  files = fs::exists(input) ? std::vector<std::string>{input} : expand_glob(input);
+  if (files.empty()) throw_user("cannot read {}: no such file or directory", input);
+  for (const std::string& file : files) {
+    if (!is_conversation_file(file)) {
+      throw_user("{}: conversations are read from .jsonl, .ndjson and .json files (.gz .zst too)",
+                 file);
+    }
   }
   return files;
 }
 
-}  // namespace
+/// The JSON objects of a file, one a line or elements of one list, as text.
+class Objects {
+ public:
+  explicit Objects(std::string path) : path_(std::move(path)), source_(open_byte_source(path_)) {}
 
-struct ConversationReader::State {
-  explicit State(ReaderOptions o) : options(std::move(o)) {
-    if (options.input.empty()) throw_user("no conversations given: name files with --input");
-    files = files_of(options.input);
-    for (const std::string& path : files) bytes += static_cast<int64_t>(fs::file_size(path));
+  /// False at the end. Throws UserError where the file cannot be split into objects.
+  bool next(std::string& text) {
+    if (!begun_) begin();
+    return in_list_ ? next_element(text) : next_line(text);
+  }
+  int64_t line() const { return line_; }
+  const std::string& path() const { return path_; }
+  int64_t consumed() const { return source_->consumed(); }
+
+ private:
+  // More of the file behind what is unread; false at its end.
+  bool fill() {
+    if (at_end_) return false;
+    buffer_.erase(0, at_);
+    at_ = 0;
+    if (buffer_.size() > kLongestLine) {
+      throw_user("{}:{}: longer than {} MiB, which no conversation is", path_, next_line_,
+                 kLongestLine >> 20);
+    }
+    const size_t old = buffer_.size();
+    buffer_.resize(old + kChunk);
+    const size_t got = source_->read({buffer_.data() + old, kChunk});
+    buffer_.resize(old + got);
+    at_end_ = got < kChunk;
+    return got > 0;
   }
 
-  // The next JSON object's text; a .json file is a list of them. False at the end of the file.
-  bool next_object(std::string& object) {
-    if (!list) return next_line(object);
-    if (list_at >= list->size()) return false;
-    object = (*list)[list_at++].dump();
-    line = static_cast<int64_t>(list_at);
-    return true;
+  // The next character that is no space, not consumed; '\0' at the end.
+  char skip_space() {
+    for (;;) {
+      for (; at_ < buffer_.size(); ++at_) {
+        const char c = buffer_[at_];
+        if (c == '\n') ++next_line_;
+        if (c != ' ' && c != '\t' && c != '\r' && c != '\n') return c;
+      }
+      if (!fill()) return '\0';
+    }
+  }
+
+  void begin() {
+    begun_ = true;
+    fill();
+    if (buffer_.starts_with("\xEF\xBB\xBF")) at_ = 3;  // a byte order mark
+    in_list_ = skip_space() == '[';
+    if (in_list_) ++at_;
   }
 
   bool next_line(std::string& text) {
-    for (;;) {
-      const size_t end = buffer.find('\n', begin);
-      if (end != std::string::npos || at_end) {
-        if (end == std::string::npos && begin >= buffer.size()) return false;
-        const size_t stop = std::min(end, buffer.size());
-        text = buffer.substr(begin, stop - begin);
-        begin = end == std::string::npos ? buffer.size() : end + 1;
-        ++line;
-        if (!text.empty() && text.back() == '\r') text.pop_back();
-        if (text.find_first_not_of(" \t") == std::string::npos) continue;
-        return true;
-      }
-      fill();
+    if (skip_space() == '\0') return false;
+    line_ = next_line_;
+    size_t end = buffer_.find('\n', at_);
+    while (end == std::string::npos) {
+      const size_t searched = buffer_.size() - at_;
+      if (!fill()) break;
+      end = buffer_.find('\n', at_ + searched);
     }
-  }
-
-  void fill() {
-    buffer.erase(0, begin);
-    begin = 0;
-    if (buffer.size() > kLongestLine)
-      throw_user("{}: line {} is longer than {} bytes", path(), line + 1, kLongestLine);
-    const size_t old = buffer.size();
-    buffer.resize(old + kChunk);
-    const size_t got = source->read({buffer.data() + old, kChunk});
-    buffer.resize(old + got);
-    at_end = got == 0;
-  }
-
-  bool open_next() {
-    if (source != nullptr) done += source->consumed();
-    source.reset();
-    if (file >= files.size()) return false;
-    source = open_byte_source(files[file++]);
-    buffer.clear();
-    begin = 0;
-    line = 0;
-    at_end = false;
-    list.reset();
-    if (is_json_list(path())) read_list();
+    const size_t stop = std::min(end, buffer_.size());
+    text.assign(buffer_, at_, stop - at_);
+    at_ = stop;
     return true;
   }
 
-  void read_list() {
-    while (!at_end) fill();
-    list = nlohmann::ordered_json::parse(buffer, nullptr, /*allow_exceptions=*/false);
-    buffer.clear();
-    if (list->is_discarded() || !list->is_array()) {
-      throw_user("{}: not a JSON list of conversations (for one object a line, name it .jsonl)",
-                 path());
-    }
-    list_at = 0;
+  [[noreturn]] void fail(const char* what) const {
+    throw_user("{}:{}: {}", path_, next_line_, what);
   }
 
-  const std::string& path() const { return files[file - 1]; }
+  bool next_element(std::string& text) {
+    const char c = skip_space();
+    if (c == ']' || done_) {
+      if (c == ']') ++at_;
+      done_ = true;
+      if (skip_space() != '\0') fail("something follows the list of conversations");
+      return false;
+    }
+    if (c == '\0') fail("the list of conversations has no end; the file is cut short");
+    line_ = next_line_;
+    take_element(text);
+    const char separator = skip_space();
+    if (separator == ',') {
+      ++at_;
+      if (skip_space() == ']') fail("a comma before the end of the list");
+    } else if (separator != ']') {
+      fail("',' or ']' is expected in the list of conversations");
+    }
+    return true;
+  }
 
+  // Up to the end of an element: brackets are counted, strings skipped; its JSON is checked later.
+  void take_element(std::string& text) {
+    size_t length = 0;
+    int64_t open = 0;
+    bool in_string = false, escaped = false;
+    for (;; ++length) {
+      if (at_ + length >= buffer_.size() && !fill()) {
+        fail("the list of conversations has no end; the file is cut short");
+      }
+      const char c = buffer_[at_ + length];
+      if (c == '\n') ++next_line_;
+      if (in_string) {
+        in_string = escaped || c != '"';
+        escaped = !escaped && c == '\\';
+        continue;
+      }
+      if (open == 0 && (c == ',' || c == ']')) break;
+      if (c == '"') in_string = true;
+      if (c == '{' || c == '[') ++open;
+      if (c == '}' || c == ']') --open;
+      if (open == 0 && (c == '}' || c == ']')) {
+        ++length;
+        break;
+      }
+    }
+    text.assign(buffer_, at_, length);
+    at_ += length;
+  }
+
+  std::string path_;
+  std::unique_ptr<ByteSource> source_;
+  std::string buffer_;
+  size_t at_ = 0;
+  int64_t line_ = 0, next_line_ = 1;  // of the object given out, of what comes next
+  bool begun_ = false, in_list_ = false, at_end_ = false, done_ = false;
+};
+
+}  // namespace
+
+struct ConversationReader::State {
   ReaderOptions options;
   ReaderCounts counts;
   std::vector<std::string> files;
-  size_t file = 0;
-  std::unique_ptr<ByteSource> source;
-  std::string buffer;
-  size_t begin = 0;
-  bool at_end = false;
-  int64_t line = 0;
-  int64_t bytes = 0, done = 0;  // of all files; of those before this one
-  std::optional<nlohmann::ordered_json> list;
-  size_t list_at = 0;
+  size_t next_file = 0;
+  std::unique_ptr<Objects> objects;
+  int64_t bytes = 0, done = 0;  // of all files, and of those before the current one
+
+  // The next object's text; false at the end of the last file.
+  bool next(std::string& text) {
+    for (;;) {
+      if (objects != nullptr && objects->next(text)) return true;
+      if (objects != nullptr) done += objects->consumed();
+      objects.reset();
+      if (next_file == files.size()) return false;
+      objects = std::make_unique<Objects>(files[next_file++]);
+    }
+  }
 };
 
-ConversationReader::ConversationReader(ReaderOptions options)
-    : state_(std::make_unique<State>(std::move(options))) {}
+ConversationReader::ConversationReader(ReaderOptions options) : state_(std::make_unique<State>()) {
+  State& s = *state_;
+  s.options = std::move(options);
+  require_format(s.options.format);
+  if (s.options.input.empty()) throw_user("no conversations: name files with --input");
+  for (const std::string& input : s.options.input) {
+    const std::vector<std::string> files = files_of(input);
+    s.files.insert(s.files.end(), files.begin(), files.end());
+  }
+  for (const std::string& file : s.files) s.bytes += static_cast<int64_t>(fs::file_size(file));
+}
 ConversationReader::~ConversationReader() = default;
 
 bool ConversationReader::next(Conversation& conversation) {
   State& s = *state_;
-  std::string object;
-  for (;;) {
-    while (s.source == nullptr || !s.next_object(object)) {
-      if (!s.open_next()) return false;
-    }
-    const std::string where = fmt::format("{}:{}", s.path(), s.line);
+  std::string text;
+  while (s.next(text)) {
+    const std::string where = fmt::format("{}:{}", s.objects->path(), s.objects->line());
     try {
-      if (find_invalid_utf8(object) != std::string::npos) throw_user("{}: not valid UTF-8", where);
-      conversation = parse_conversation(object, s.options.format, where);
+      conversation = parse_conversation(text, s.options.format, where);
     } catch (const UserError& e) {
       if (!s.options.skip_bad)
         throw_user("{} (--skip-bad counts such lines and goes on)", e.what());
       ++s.counts.bad;
       continue;
     }
-    conversation.file = s.path();
-    conversation.line = s.line;
+    conversation.file = s.objects->path();
+    conversation.line = s.objects->line();
     ++s.counts.conversations;
     return true;
   }
+  return false;
 }
 
 const ReaderCounts& ConversationReader::counts() const {
@@ -163,8 +239,8 @@ const std::vector<std::string>& ConversationReader::files() const {
 
 double ConversationReader::progress() const {
   const State& s = *state_;
-  const int64_t read = s.done + (s.source != nullptr ? s.source->consumed() : 0);
-  return s.bytes > 0 ? static_cast<double>(read) / static_cast<double>(s.bytes) : 1;
+  const int64_t read = s.done + (s.objects != nullptr ? s.objects->consumed() : 0);
+  return s.bytes == 0 ? 1 : static_cast<double>(read) / static_cast<double>(s.bytes);
 }
 
 }  // namespace pivot::chat

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "data/chat/conversation.h"
@@ -15,6 +16,8 @@ namespace pivot::chat {
 struct RenderOptions {
   bool add_generation_prompt = false;  // ends with the header of an assistant message
   std::string bos_token, eos_token;    // texts of the special tokens the template may name
+  /// Texts of other special tokens by name ("pad_token"), as a tokenizer's config lists them.
+  std::vector<std::pair<std::string, std::string>> tokens;
   std::string extra;  // JSON object of further variables ("enable_thinking"), or ""
   /// What strftime_now() gives, as seconds since 1970; a template's text must not depend on the day
   /// unless asked to.
@@ -33,6 +36,12 @@ struct Rendered {
   /// What the assistant said, ascending: its content and the end-of-turn text after it, without
   /// headers. Only messages with `learnt`.
   std::vector<TextSpan> learnt;
+  /// Everything that comes from the conversation, whoever said it, ascending.
+  std::vector<TextSpan> content;
+  /// Turns in `learnt` behind which the template writes no end-of-turn.
+  int64_t open = 0;
+  /// `learnt` is what the template marks with {% generation %}.
+  bool marked = false;
 };
 
 class Template {
@@ -70,6 +79,7 @@ struct ChatTokens {
   std::vector<int32_t> ids;
   std::vector<uint8_t> learnt;  // (ids): 1 where the token is to be learnt
   int64_t text_bytes = 0;
+  int64_t open = 0;  // learnt turns without an end-of-turn
 };
 /// Renders and encodes in one piece, special tokens parsed, none added: a template writes its own
 /// bos. A token is learnt when any of its bytes is in a learnt span and the token is no part of a

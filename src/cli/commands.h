@@ -18,6 +18,7 @@ int run_chat(const std::vector<std::string>& args);
 int run_logits(const std::vector<std::string>& args);
 int run_gradients(const std::vector<std::string>& args);
 int run_data(const std::vector<std::string>& args);
+int run_data_render(const std::vector<std::string>& args);
 int run_data_chat(const std::vector<std::string>& args);
 int run_tokenizer(const std::vector<std::string>& args);
 int run_info(const std::vector<std::string>& args);

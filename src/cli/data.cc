@@ -220,12 +220,14 @@ int run_show(const std::vector<std::string>& args) {
 }  // namespace
 
 int run_data(const std::vector<std::string>& args) {
-  const std::vector<std::string> names = {"build", "chat", "synth", "show", "stats", "verify"};
+  const std::vector<std::string> names = {"build", "chat",  "render", "synth",
+                                          "show",  "stats", "verify"};
   if (args.empty() || args[0] == "--help" || args[0] == "-h") {
     fmt::print(
-        "usage: pivot data build|chat|synth|show|stats|verify ...\n\n"
+        "usage: pivot data build|chat|render|synth|show|stats|verify ...\n\n"
         "  build   text to token shards\n"
         "  chat    conversations to token shards with masks\n"
+        "  render  what a chat template makes of conversations\n"
         "  synth   generated tasks as token shards\n"
         "  show    tokens by document, targets marked\n"
         "  stats   count what is in shards\n"
@@ -236,6 +238,7 @@ int run_data(const std::vector<std::string>& args) {
   const std::vector<std::string> rest(args.begin() + 1, args.end());
   if (args[0] == "build") return run_build(rest);
   if (args[0] == "chat") return run_data_chat(rest);
+  if (args[0] == "render") return run_data_render(rest);
   if (args[0] == "synth") return run_synth(rest);
   if (args[0] == "show") return run_show(rest);
   if (args[0] == "stats") return run_stats(rest);

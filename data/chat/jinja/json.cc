@@ -1,132 +1,283 @@
+#include "data/chat/jinja/json.h"
+
+#include <algorithm>
 #include <cmath>
 
 #include <nlohmann/json.hpp>
 
-#include "data/chat/jinja/value.h"
-#include "src/base/check.h"
+#include "data/chat/jinja/builtins.h"
+#include "data/chat/jinja/unicode.h"
 
 namespace pivot::chat::jinja {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;
 
-constexpr int kMaxDepth = 100;
+/// Builds values while nlohmann's parser reads, without a tree in between: order and digits stay.
+class Builder : public nlohmann::json_sax<Json> {
+ public:
+  Builder(Heap& heap, int32_t owner) : heap_(heap), owner_(owner) {}
 
-Value convert(const Json& j, int depth, const std::string& where) {
-  if (depth > kMaxDepth) throw_user("{}: JSON nested deeper than {}", where, kMaxDepth);
-  if (j.is_boolean()) return Value::boolean(j.get<bool>());
-  if (j.is_number_integer()) return Value::integer(j.get<int64_t>());
-  if (j.is_number_float()) return Value::Data(j.get<double>());
-  if (j.is_string()) return Value::text(Text(j.get<std::string>()));
-  if (j.is_array()) {
-    List list;
-    for (const Json& x : j) list.push_back(convert(x, depth + 1, where));
-    return Value::list(std::move(list));
+  bool null() override { return put(none()); }
+  bool boolean(bool b) override { return put(jinja::boolean(b)); }
+  bool number_integer(int64_t i) override { return put(integer(i)); }
+  bool number_unsigned(uint64_t u) override {
+    if (u <= static_cast<uint64_t>(INT64_MAX)) return put(integer(static_cast<int64_t>(u)));
+    return put_digits(std::to_string(u));
   }
-  if (j.is_object()) {
-    Dict dict;
-    for (const auto& [k, v] : j.items()) dict.items.emplace_back(k, convert(v, depth + 1, where));
-    return Value::dict(std::move(dict));
+  bool number_float(double d, const std::string& text) override {
+    // Integers beyond 64 bits come as floats too; their digits are in `text`.
+    if (text.find_first_of(".eE") == std::string::npos) return put_digits(text);
+    return put(number(d));
   }
-  return Value::none();
-}
+  bool string(std::string& text) override { return put(heap_.text(text, owner_)); }
+  bool binary(Json::binary_t&) override { return false; }
+  bool start_object(size_t) override { return open(handle(Kind::Dict, heap_.make<Dict>())); }
+  bool start_array(size_t) override { return open(handle(Kind::List, heap_.make<List>())); }
+  bool key(std::string& text) override {
+    keys_.back() = heap_.text(text, owner_);
+    return true;
+  }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+  bool parse_error(size_t position, const std::string&, const Json::exception&) override {
+    error_ = fmt::format("bad JSON at byte {}", position);
+    return false;
+  }
 
-std::string quoted(const std::string& text) {
-  std::string out = "\"";
-  for (const char c : text) {
+  const std::string& error() const { return error_; }
+  const Value& result() const { return result_; }
+
+ private:
+  bool put(const Value& value) {
+    heap_.charge(2);
+    if (open_.empty()) {
+      result_ = value;
+    } else if (open_.back().is(Kind::Dict)) {
+      open_.back().as<Dict>().set(keys_.back(), value);
+    } else {
+      List& list = open_.back().as<List>();
+      list.items.push_back(value);
+      list.depth = std::max(list.depth, 1 + depth_of(value));
+    }
+    return true;
+  }
+  bool put_digits(std::string digits) {
+    BigInt* big = heap_.make<BigInt>();
+    big->digits = std::move(digits);
+    return put(handle(Kind::BigInt, big));
+  }
+  bool open(const Value& container) {
+    if (open_.size() >= static_cast<size_t>(kDeepest)) {
+      error_ = fmt::format("JSON nested more than {} deep", kDeepest);
+      return false;
+    }
+    open_.push_back(container);
+    keys_.emplace_back();
+    return true;
+  }
+  bool close() {
+    const Value done = open_.back();
+    open_.pop_back();
+    keys_.pop_back();
+    return put(done);
+  }
+
+  Heap& heap_;
+  int32_t owner_;
+  std::vector<Value> open_;
+  std::vector<Value> keys_;  // of open_, the key whose value comes next
+  Value result_;
+  std::string error_;
+};
+
+std::string escaped(std::string_view text, bool ensure_ascii) {
+  std::string out;
+  size_t bytes = 0;
+  const auto unit = [&out](uint32_t c) { out += fmt::format("\\u{:04x}", c); };
+  for (size_t at = 0; at < text.size(); at += bytes) {
+    const char32_t c = decode_character(text, at, &bytes);
     switch (c) {
       case '"':
         out += "\\\"";
-        break;
+        continue;
       case '\\':
         out += "\\\\";
-        break;
+        continue;
       case '\n':
         out += "\\n";
-        break;
+        continue;
       case '\r':
         out += "\\r";
-        break;
+        continue;
       case '\t':
         out += "\\t";
-        break;
-      case '\b':
-        out += "\\b";
-        break;
+        continue;
       case '\f':
         out += "\\f";
-        break;
+        continue;
+      case '\b':
+        out += "\\b";
+        continue;
       default:
-        if (static_cast<uint8_t>(c) < 0x20) {
-          out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
-        } else {
-          out += c;
-        }
+        break;
+    }
+    if (c < 0x20 || (ensure_ascii && c == 0x7F)) {
+      unit(c);
+    } else if (c < 0x80 || !ensure_ascii) {
+      out += text.substr(at, bytes);
+    } else if (c < 0x10000) {
+      unit(c);
+    } else {
+      unit(0xD800 + ((c - 0x10000) >> 10));
+      unit(0xDC00 + ((c - 0x10000) & 0x3FF));
     }
   }
-  return out + '"';
-}
-
-void dump(const Value& v, int indent, int depth, std::string& out) {
-  const bool lines = indent >= 0;
-  const auto line = [&](int d) {
-    if (lines) out += '\n' + std::string(static_cast<size_t>(indent * d), ' ');
-  };
-  const char* const comma = lines ? "," : ", ";
-  if (v.is_none()) {
-    out += "null";
-  } else if (const bool* b = v.as<bool>()) {
-    out += *b ? "true" : "false";
-  } else if (const Text* t = v.as_text()) {
-    out += quoted(t->bytes);
-  } else if (const List* l = v.as_list()) {
-    if (l->empty()) {
-      out += "[]";
-      return;
-    }
-    out += '[';
-    for (size_t i = 0; i < l->size(); ++i) {
-      if (i > 0) out += comma;
-      line(depth + 1);
-      dump((*l)[i], indent, depth + 1, out);
-    }
-    line(depth);
-    out += ']';
-  } else if (const Dict* d = v.as_dict()) {
-    if (d->items.empty()) {
-      out += "{}";
-      return;
-    }
-    out += '{';
-    for (size_t i = 0; i < d->items.size(); ++i) {
-      if (i > 0) out += comma;
-      line(depth + 1);
-      out += quoted(d->items[i].first) + ": ";
-      dump(d->items[i].second, indent, depth + 1, out);
-    }
-    line(depth);
-    out += '}';
-  } else if (v.is_number()) {
-    out += to_text(v).bytes;
-  } else {
-    throw TypeError{fmt::format("{} has no JSON", v.type_name())};
-  }
-}
-
-}  // namespace
-
-std::string to_json(const Value& value, int indent) {
-  std::string out;
-  dump(value, indent, 0, out);
   return out;
 }
 
-Value from_json(const std::string& json, const std::string& where) {
-  try {
-    return convert(Json::parse(json), 0, where);
-  } catch (const Json::exception& e) {
-    throw_user("{}: {}", where, e.what());
+class Dumper {
+ public:
+  Dumper(const DumpOptions& options, TextBuilder& out) : options_(options), out_(out) {}
+
+  void dump(const Value& value) {
+    switch (value.kind) {
+      case Kind::None:
+        out_.append("null", value.owner);
+        return;
+      case Kind::Bool:
+        out_.append(value.boolean ? "true" : "false", value.owner);
+        return;
+      case Kind::Int:
+      case Kind::BigInt:
+        print(value, out_);
+        return;
+      case Kind::Float:
+        out_.append(real(value.number), value.owner);
+        return;
+      case Kind::String:
+        text(string_of(value));
+        return;
+      case Kind::List:
+      case Kind::Tuple:
+        list(value.as<List>());
+        return;
+      case Kind::Dict:
+        dict(value.as<Dict>());
+        return;
+      default:
+        fail("Object of type {} is not JSON serializable", type_name(value));
+    }
   }
+
+ private:
+  static std::string real(double d) {
+    if (std::isnan(d)) return "NaN";
+    if (std::isinf(d)) return d < 0 ? "-Infinity" : "Infinity";
+    return print_float(d);
+  }
+
+  // The quotes belong to whom the text belongs to.
+  void text(const String& s) {
+    const Run first = s.runs.empty() ? Run{} : s.runs.front();
+    const Run last = s.runs.empty() ? Run{} : s.runs.back();
+    out_.append("\"", first.owner, first.block);
+    size_t from = 0;
+    for (const Run& run : s.runs) {
+      out_.append(
+          escaped(std::string_view(s.text).substr(from, run.end - from), options_.ensure_ascii),
+          run.owner, run.block);
+      from = run.end;
+    }
+    if (s.runs.empty()) out_.append(escaped(s.text, options_.ensure_ascii));
+    out_.append("\"", last.owner, last.block);
+  }
+
+  void key(const Value& value) {
+    switch (value.kind) {
+      case Kind::String:
+        text(string_of(value));
+        return;
+      case Kind::None:
+        out_.append("\"null\"");
+        return;
+      case Kind::Bool:
+        out_.append(value.boolean ? "\"true\"" : "\"false\"");
+        return;
+      case Kind::Int:
+        out_.append(fmt::format("\"{}\"", value.integer));
+        return;
+      case Kind::Float:
+        out_.append(fmt::format("\"{}\"", real(value.number)));
+        return;
+      default:
+        fail("keys must be str, int, float, bool or None, not {}", type_name(value));
+    }
+  }
+
+  void new_line() {
+    if (!options_.indented) return;
+    out_.append("\n");
+    for (int i = 0; i < level_; ++i) out_.append(options_.indent);
+  }
+
+  void list(const List& list) {
+    if (list.items.empty()) return out_.append("[]");
+    out_.append("[");
+    ++level_;
+    for (size_t i = 0; i < list.items.size(); ++i) {
+      if (i > 0) out_.append(options_.item_separator);
+      new_line();
+      dump(list.items[i]);
+    }
+    --level_;
+    new_line();
+    out_.append("]");
+  }
+
+  void dict(const Dict& dict) {
+    if (dict.entries.empty()) return out_.append("{}");
+    std::vector<const std::pair<Value, Value>*> entries;
+    for (const auto& entry : dict.entries) entries.push_back(&entry);
+    if (options_.sort_keys) {
+      for (const auto* e : entries) {
+        if (!e->first.is(Kind::String)) fail("tojson: sort_keys needs keys that are strings");
+      }
+      std::stable_sort(entries.begin(), entries.end(), [](const auto* a, const auto* b) {
+        return text_of(a->first) < text_of(b->first);
+      });
+    }
+    out_.append("{");
+    ++level_;
+    for (size_t i = 0; i < entries.size(); ++i) {
+      if (i > 0) out_.append(options_.item_separator);
+      new_line();
+      key(entries[i]->first);
+      out_.append(options_.key_separator);
+      dump(entries[i]->second);
+    }
+    --level_;
+    new_line();
+    out_.append("}");
+  }
+
+  const DumpOptions& options_;
+  TextBuilder& out_;
+  int level_ = 0;
+};
+
+}  // namespace
+
+Value parse_json(Heap& heap, std::string_view json, int32_t owner) {
+  Builder builder(heap, owner);
+  if (!Json::sax_parse(json, &builder)) {
+    fail("{}", builder.error().empty() ? "bad JSON" : builder.error());
+  }
+  return builder.result();
+}
+
+void dump_json(const Value& value, const DumpOptions& options, TextBuilder& out) {
+  Dumper(options, out).dump(value);
 }
 
 }  // namespace pivot::chat::jinja

@@ -1,324 +1,27 @@
 #include "data/chat/jinja/lexer.h"
 
 #include <algorithm>
+#include <array>
 
+#include "data/chat/jinja/unicode.h"
+#include "data/utf8.h"
 #include "src/base/check.h"
 
 namespace pivot::chat::jinja {
-
-void fail_at(int line, const std::string& what) {
-  throw_user("chat template, line {}: {}", line, what);
-}
-
 namespace {
 
-using Kind = Token::Kind;
-
-bool is_space(char c) {
-  return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\v' || c == '\f';
+bool is_name_start(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
 }
 bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }
-bool begins_name(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-}
 
-class Lexer {
- public:
-  explicit Lexer(std::string source) : source_(std::move(source)) {}
-
-  std::vector<Token> run() {
-    while (at_ < source_.size()) text();
-    add(Kind::End, "");
-    return std::move(tokens_);
-  }
-
- private:
-  void add(Kind kind, std::string text) { tokens_.push_back({kind, std::move(text), line_}); }
-  bool here(std::string_view what) const { return source_.compare(at_, what.size(), what) == 0; }
-  void advance(size_t count) {
-    line_ += static_cast<int>(std::count(source_.begin() + static_cast<std::ptrdiff_t>(at_),
-                                         source_.begin() + static_cast<std::ptrdiff_t>(at_ + count),
-                                         '\n'));
-    at_ += count;
-  }
-
-  // Text up to the next tag, then the tag.
-  void text() {
-    size_t tag = at_;
-    for (;; ++tag) {
-      tag = source_.find('{', tag);
-      if (tag == std::string::npos || tag + 1 >= source_.size()) {
-        tag = source_.size();
-        break;
-      }
-      const char next = source_[tag + 1];
-      if (next == '{' || next == '%' || next == '#') break;
-    }
-    std::string text = source_.substr(at_, tag - at_);
-    const bool any_tag = tag < source_.size();
-    const char kind = any_tag ? source_[tag + 1] : ' ';
-    const char sign = any_tag && tag + 2 < source_.size() ? source_[tag + 2] : ' ';
-    if (sign == '-' && any_tag) {
-      while (!text.empty() && is_space(text.back())) text.pop_back();
-    } else if ((kind == '%' || kind == '#') && sign != '+') {
-      strip_line_start(text);
-    }
-    const int line = line_;
-    advance(tag - at_);
-    if (!text.empty()) tokens_.push_back({Kind::Text, std::move(text), line});
-    if (!any_tag) return;
-    if (kind == '#') return comment();
-    const bool marked = sign == '-' || (sign == '+' && kind == '%');
-    advance(marked ? 3 : 2);
-    if (kind == '%' && raw()) return;
-    add(kind == '{' ? Kind::OutputBegin : Kind::BlockBegin, "");
-    inside(kind == '{' ? "}}" : "%}", kind == '{' ? Kind::OutputEnd : Kind::BlockEnd);
-  }
-
-  // lstrip_blocks: white space between the line's start and a block goes.
-  void strip_line_start(std::string& text) const {
-    size_t end = text.size();
-    while (end > 0 && (text[end - 1] == ' ' || text[end - 1] == '\t')) --end;
-    const bool line_start = end > 0 ? text[end - 1] == '\n' : at_ == 0 || source_[at_ - 1] == '\n';
-    if (line_start) text.resize(end);
-  }
-
-  // trim_blocks, or -%}: what follows a tag. `mark` is the character before its end.
-  void after_tag(char mark, bool block) {
-    if (mark == '-') {
-      size_t end = at_;
-      while (end < source_.size() && is_space(source_[end])) ++end;
-      advance(end - at_);
-    } else if (block && mark != '+' && at_ < source_.size() && source_[at_] == '\n') {
-      advance(1);
-    }
-  }
-
-  void comment() {
-    const size_t end = source_.find("#}", at_ + 2);
-    if (end == std::string::npos) fail_at(line_, "the comment is not closed by #}");
-    const char mark = end > at_ + 2 ? source_[end - 1] : ' ';
-    advance(end + 2 - at_);
-    after_tag(mark, true);
-  }
-
-  // {% raw %} ... {% endraw %}
-  bool raw() {
-    size_t at = at_;
-    const auto skip = [&] {
-      while (at < source_.size() && is_space(source_[at])) ++at;
-    };
-    skip();
-    if (source_.compare(at, 3, "raw") != 0) return false;
-    at += 3;
-    skip();
-    const bool minus = at < source_.size() && source_[at] == '-';
-    if (minus) ++at;
-    if (source_.compare(at, 2, "%}") != 0) return false;
-    advance(at + 2 - at_);
-    after_tag(minus ? '-' : ' ', true);
-    for (size_t end = source_.find("{%", at_); end != std::string::npos;
-         end = source_.find("{%", end + 2)) {
-      at = end + 2;
-      const bool strip = at < source_.size() && source_[at] == '-';
-      if (strip) ++at;
-      skip();
-      if (source_.compare(at, 6, "endraw") != 0) continue;
-      at += 6;
-      skip();
-      const char mark = at < source_.size() ? source_[at] : ' ';
-      if (mark == '-') ++at;
-      if (source_.compare(at, 2, "%}") != 0) continue;
-      std::string text = source_.substr(at_, end - at_);
-      if (strip) {
-        while (!text.empty() && is_space(text.back())) text.pop_back();
-      } else {
-        strip_line_start(text);
-      }
-      add(Kind::Text, std::move(text));
-      advance(at + 2 - at_);
-      after_tag(mark, true);
-      return true;
-    }
-    fail_at(line_, "{% raw %} is not closed by {% endraw %}");
-  }
-
-  void inside(std::string_view end, Kind end_kind) {
-    int depth = 0;  // of braces: }} may close two dicts
-    for (;;) {
-      while (at_ < source_.size() && is_space(source_[at_])) advance(1);
-      if (at_ >= source_.size()) fail_at(line_, fmt::format("the tag is not closed by {}", end));
-      const bool marked =
-          (source_[at_] == '-' || source_[at_] == '+') && source_.compare(at_ + 1, 2, end) == 0;
-      if (depth == 0 && (here(end) || marked)) {
-        const char mark = marked ? source_[at_] : ' ';
-        add(end_kind, "");
-        advance(marked ? 3 : 2);
-        after_tag(mark, end_kind == Kind::BlockEnd);
-        return;
-      }
-      if (here("{")) ++depth;
-      if (here("}")) --depth;
-      token();
-    }
-  }
-
-  void token() {
-    const char c = source_[at_];
-    if (begins_name(c)) return name();
-    if (is_digit(c)) return number();
-    if (c == '"' || c == '\'') return string(c);
-    static constexpr std::string_view kSigns[] = {"==", "!=", "<=", ">=", "//", "**", "+", "-", "*",
-                                                  "/",  "%",  "~",  "<",  ">",  "=",  "(", ")", "[",
-                                                  "]",  "{",  "}",  ",",  ".",  ":",  "|"};
-    for (const std::string_view sign : kSigns) {
-      if (!here(sign)) continue;
-      add(Kind::Sign, std::string(sign));
-      advance(sign.size());
-      return;
-    }
-    fail_at(line_, fmt::format("'{}' has no meaning in an expression", c));
-  }
-
-  void name() {
-    size_t end = at_;
-    while (end < source_.size() && (begins_name(source_[end]) || is_digit(source_[end]))) ++end;
-    add(Kind::Name, source_.substr(at_, end - at_));
-    advance(end - at_);
-  }
-
-  void number() {
-    size_t end = at_;
-    const auto digits = [&] {
-      while (end < source_.size() && (is_digit(source_[end]) || source_[end] == '_')) ++end;
-    };
-    digits();
-    bool real = false;
-    if (end + 1 < source_.size() && source_[end] == '.' && is_digit(source_[end + 1])) {
-      real = true;
-      ++end;
-      digits();
-    }
-    if (end < source_.size() && (source_[end] == 'e' || source_[end] == 'E')) {
-      size_t exponent = end + 1;
-      if (exponent < source_.size() && (source_[exponent] == '+' || source_[exponent] == '-'))
-        ++exponent;
-      if (exponent < source_.size() && is_digit(source_[exponent])) {
-        real = true;
-        end = exponent;
-        digits();
-      }
-    }
-    std::string text = source_.substr(at_, end - at_);
-    text.erase(std::remove(text.begin(), text.end(), '_'), text.end());
-    if (!real && text.size() > 18) fail_at(line_, "the number is too large");
-    add(real ? Kind::Float : Kind::Integer, std::move(text));
-    advance(end - at_);
-  }
-
-  void string(char quote) {
-    std::string value;
-    const int line = line_;
-    size_t i = at_ + 1;
-    for (; i < source_.size() && source_[i] != quote; ++i) {
-      if (source_[i] != '\\' || i + 1 >= source_.size()) {
-        value += source_[i];
-        continue;
-      }
-      escape(++i, value);
-    }
-    if (i >= source_.size()) fail_at(line, "the string is not closed");
-    tokens_.push_back({Kind::String, std::move(value), line});
-    advance(i + 1 - at_);
-  }
-
-  // The escape whose letter is at `i`; leaves i at its last character.
-  void escape(size_t& i, std::string& value) const {
-    const char c = source_[i];
-    switch (c) {
-      case 'n':
-        value += '\n';
-        return;
-      case 't':
-        value += '\t';
-        return;
-      case 'r':
-        value += '\r';
-        return;
-      case 'b':
-        value += '\b';
-        return;
-      case 'f':
-        value += '\f';
-        return;
-      case 'v':
-        value += '\v';
-        return;
-      case 'a':
-        value += '\a';
-        return;
-      case '0':
-        value += '\0';
-        return;
-      case '\n':
-        return;
-      case 'x':
-        return code(i, 2, value);
-      case 'u':
-        return code(i, 4, value);
-      case 'U':
-        return code(i, 8, value);
-      case '\\':
-      case '\'':
-      case '"':
-        value += c;
-        return;
-      default:
-        value += '\\';
-        value += c;  // as Python
-    }
-  }
-
-  void code(size_t& i, size_t digits, std::string& value) const {
-    unsigned c = 0;
-    for (size_t d = 0; d < digits; ++d) {
-      const char h = i + 1 < source_.size() ? source_[++i] : ' ';
-      const unsigned v = is_digit(h)            ? static_cast<unsigned>(h - '0')
-                         : h >= 'a' && h <= 'f' ? static_cast<unsigned>(h - 'a') + 10
-                         : h >= 'A' && h <= 'F' ? static_cast<unsigned>(h - 'A') + 10
-                                                : 99U;
-      if (v == 99 || c > 0x10FFFF) fail_at(line_, "the escape of the string is no character");
-      c = c * 16 + v;
-    }
-    if (c > 0x10FFFF || (c >= 0xD800 && c < 0xE000))
-      fail_at(line_, "the escape of the string is no character");
-    const auto byte = [&](unsigned b) { value += static_cast<char>(b); };
-    if (c < 0x80) {
-      byte(c);
-    } else if (c < 0x800) {
-      byte(0xC0 | c >> 6), byte(0x80 | (c & 63));
-    } else if (c < 0x10000) {
-      byte(0xE0 | c >> 12), byte(0x80 | (c >> 6 & 63)), byte(0x80 | (c & 63));
-    } else {
-      byte(0xF0 | c >> 18), byte(0x80 | (c >> 12 & 63)), byte(0x80 | (c >> 6 & 63)),
-          byte(0x80 | (c & 63));
-    }
-  }
-
-  std::string source_;
-  size_t at_ = 0;
-  int line_ = 1;
-  std::vector<Token> tokens_;
-};
-
-}  // namespace
-
-std::vector<Token> tokenize_source(std::string_view source) {
+// Line ends become "\n", and one at the very end goes.
+std::string normalise(std::string_view source) {
   std::string text;
   text.reserve(source.size());
-  for (size_t i = 0; i < source.size(); ++i) {  // \r\n and \r are line ends, as for Jinja
+  for (size_t i = 0; i < source.size(); ++i) {
     if (source[i] != '\r') {
       text += source[i];
     } else {
@@ -326,8 +29,316 @@ std::vector<Token> tokenize_source(std::string_view source) {
       if (i + 1 < source.size() && source[i + 1] == '\n') ++i;
     }
   }
-  if (!text.empty() && text.back() == '\n') text.pop_back();  // keep_trailing_newline=False
-  return Lexer(std::move(text)).run();
+  if (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
+class Lexer {
+ public:
+  explicit Lexer(std::string_view source) : source_(normalise(source)), text_(source_) {}
+
+  std::vector<Token> run() {
+    while (at_ < text_.size()) read_root();
+    add(TokenKind::End, "");
+    return std::move(tokens_);
+  }
+
+ private:
+  void add(TokenKind kind, std::string text) { tokens_.push_back({kind, std::move(text), line_}); }
+  char peek(size_t ahead = 0) const {
+    return at_ + ahead < text_.size() ? text_[at_ + ahead] : '\0';
+  }
+  bool starts(std::string_view with) const { return text_.substr(at_).starts_with(with); }
+  void advance(size_t bytes) {
+    line_ +=
+        static_cast<int>(std::count(text_.begin() + static_cast<ptrdiff_t>(at_),
+                                    text_.begin() + static_cast<ptrdiff_t>(at_ + bytes), '\n'));
+    at_ += bytes;
+    if (bytes > 0) line_starting_ = text_[at_ - 1] == '\n';
+  }
+  void skip_space() { advance(leading_space(text_.substr(at_))); }
+
+  // Text up to the next tag, and that tag.
+  void read_root() {
+    size_t tag = at_;
+    for (;; ++tag) {
+      tag = text_.find('{', tag);
+      if (tag == std::string_view::npos || tag + 1 >= text_.size()) {
+        add_data(text_.size());
+        advance(text_.size() - at_);
+        return;
+      }
+      if (text_[tag + 1] == '%' || text_[tag + 1] == '{' || text_[tag + 1] == '#') break;
+    }
+    const char kind = text_[tag + 1];
+    const char sign = tag + 2 < text_.size() ? text_[tag + 2] : '\0';
+    add_data(data_end(tag, sign, kind != '{'));
+    advance(tag - at_);
+    advance(sign == '-' || sign == '+' ? 3 : 2);
+    if (kind == '#') {
+      skip_comment();
+    } else if (kind == '{') {
+      add(TokenKind::VariableBegin, "");
+      read_tag("}}");
+    } else if (!read_raw()) {
+      add(TokenKind::BlockBegin, "");
+      read_tag("%}");
+    }
+  }
+
+  void add_data(size_t end) {
+    if (end > at_) add(TokenKind::Data, std::string(text_.substr(at_, end - at_)));
+  }
+
+  // Where the text before a tag ends once whitespace control has taken its part.
+  size_t data_end(size_t tag, char sign, bool strips_line) const {
+    const std::string_view before = text_.substr(at_, tag - at_);
+    if (sign == '-') return tag - trailing_space(before);
+    if (sign == '+' || !strips_line) return tag;
+    const size_t newline = before.rfind('\n');
+    const size_t line = newline == std::string_view::npos ? 0 : newline + 1;
+    if (line == 0 && !line_starting_) return tag;
+    return leading_space(before.substr(line)) == before.size() - line ? at_ + line : tag;
+  }
+
+  // The end of a tag or comment: "-" takes the whitespace after it, else one newline goes but for
+  // variables. False if it is not here.
+  bool read_end(std::string_view end) {
+    const bool variable = end == "}}";
+    const bool sign = peek() == '-' || (peek() == '+' && !variable);
+    const std::string_view rest = text_.substr(at_);
+    if (sign && rest.substr(1).starts_with(end)) {
+      const bool strips = peek() == '-';
+      advance(1 + end.size());
+      if (strips) skip_space();
+      return true;
+    }
+    if (!rest.starts_with(end)) return false;
+    advance(end.size());
+    if (!variable && peek() == '\n') advance(1);
+    return true;
+  }
+
+  void skip_comment() {
+    const size_t end = text_.find("#}", at_);
+    if (end == std::string_view::npos) fail_at(line_, "a comment without its end '#}'");
+    const bool sign = end > at_ && (text_[end - 1] == '-' || text_[end - 1] == '+');
+    advance(end - at_ - (sign ? 1 : 0));
+    read_end("#}");
+  }
+
+  // {% raw %}text{% endraw %}, after its "{%". False if this is another tag.
+  bool read_raw() {
+    const std::string_view rest = text_.substr(at_);
+    const size_t space = leading_space(rest);
+    if (!rest.substr(space).starts_with("raw")) return false;
+    size_t end = space + 3;
+    end += leading_space(rest.substr(end));
+    const bool strips = rest.substr(end).starts_with("-%}");
+    if (!strips && !rest.substr(end).starts_with("%}")) return false;
+    advance(end + (strips ? 3 : 2));
+    if (strips) skip_space();
+    const int line = line_;
+    for (size_t tag = text_.find("{%", at_); tag != std::string_view::npos;
+         tag = text_.find("{%", tag + 1)) {
+      const char sign = tag + 2 < text_.size() ? text_[tag + 2] : '\0';
+      size_t name = tag + (sign == '-' || sign == '+' ? 3 : 2);
+      name += leading_space(text_.substr(name));
+      if (!text_.substr(name).starts_with("endraw")) continue;
+      name += 6 + leading_space(text_.substr(name + 6));
+      const std::string_view close = text_.substr(name);
+      if (!close.starts_with("%}") && !close.starts_with("-%}") && !close.starts_with("+%}")) {
+        continue;
+      }
+      add_data(data_end(tag, sign, true));
+      advance(name - at_);
+      return read_end("%}");
+    }
+    fail_at(line, "a raw block without 'endraw'");
+  }
+
+  void read_tag(std::string_view end) {
+    const int line = line_;
+    std::string open;  // brackets to be closed
+    while (at_ < text_.size()) {
+      if (open.empty() && read_end(end)) {
+        add(end == "}}" ? TokenKind::VariableEnd : TokenKind::BlockEnd, "");
+        return;
+      }
+      const char c = peek();
+      if (const size_t space = leading_space(text_.substr(at_)); space > 0) {
+        advance(space);
+      } else if (is_digit(c)) {
+        read_number();
+      } else if (is_name_start(c)) {
+        read_name();
+      } else if (c == '\'' || c == '"') {
+        read_string();
+      } else {
+        read_operator(open);
+      }
+    }
+    fail_at(line, fmt::format("a tag without its end '{}'", end));
+  }
+
+  size_t digits(size_t from) const {
+    size_t at = from;
+    while (at < text_.size() &&
+           (is_digit(text_[at]) ||
+            (text_[at] == '_' && at > from && at + 1 < text_.size() && is_digit(text_[at + 1])))) {
+      ++at;
+    }
+    return at;
+  }
+
+  void read_number() {
+    const char mark = peek(1);
+    if (peek() == '0' && std::string_view("bBoOxX").find(mark) != std::string_view::npos) {
+      fail_at(line_, "binary, octal and hexadecimal numbers are not understood");
+    }
+    size_t end = digits(at_);
+    bool is_float = false;
+    // "x.0.5" reads items, it is no number.
+    const bool after_dot = at_ > 0 && text_[at_ - 1] == '.';
+    if (!after_dot && end + 1 < text_.size() && text_[end] == '.' && is_digit(text_[end + 1])) {
+      end = digits(end + 1);
+      is_float = true;
+    }
+    if (!after_dot && end < text_.size() && (text_[end] == 'e' || text_[end] == 'E')) {
+      size_t exponent = end + 1;
+      if (exponent < text_.size() && (text_[exponent] == '+' || text_[exponent] == '-')) ++exponent;
+      if (exponent < text_.size() && is_digit(text_[exponent])) {
+        end = digits(exponent);
+        is_float = true;
+      }
+    }
+    std::string number(text_.substr(at_, end - at_));
+    std::erase(number, '_');
+    if (!is_float && number.size() > 1 && number[0] == '0' &&
+        number.find_first_not_of('0') != std::string::npos) {
+      fail_at(line_, fmt::format("a number may not begin with 0: {}", number));
+    }
+    add(is_float ? TokenKind::Float : TokenKind::Integer, number);
+    advance(end - at_);
+  }
+
+  void read_name() {
+    size_t end = at_;
+    while (end < text_.size() && (is_name_start(text_[end]) || is_digit(text_[end]))) ++end;
+    if (end < text_.size() && static_cast<unsigned char>(text_[end]) >= 0x80) {
+      size_t bytes = 0;
+      if (!is_space(decode_character(text_, end, &bytes))) {
+        fail_at(line_, "names may only have ASCII letters");
+      }
+    }
+    add(TokenKind::Name, std::string(text_.substr(at_, end - at_)));
+    advance(end - at_);
+  }
+
+  void read_string() {
+    const char quote = peek();
+    size_t end = at_ + 1;
+    while (end < text_.size() && text_[end] != quote) end += text_[end] == '\\' ? 2 : 1;
+    if (end >= text_.size()) fail_at(line_, "a string without its closing quote");
+    add(TokenKind::Text, unescape(text_.substr(at_ + 1, end - at_ - 1)));
+    advance(end + 1 - at_);
+  }
+
+  std::string unescape(std::string_view text) const {
+    std::string out;
+    for (size_t at = 0; at < text.size();) {
+      if (text[at] != '\\') {
+        out += text[at++];
+        continue;
+      }
+      at = append_escape(text, at + 1, out);
+    }
+    return out;
+  }
+
+  // The escape after a backslash, as Python's unicode-escape codec reads it.
+  size_t append_escape(std::string_view text, size_t at, std::string& out) const {
+    static constexpr std::string_view kNames = "\\'\"abfnrtv";
+    static constexpr std::string_view kValues = "\\'\"\a\b\f\n\r\t\v";
+    const char c = text[at];
+    if (const size_t known = kNames.find(c); known != std::string_view::npos) {
+      out += kValues[known];
+      return at + 1;
+    }
+    if (c == '\n') return at + 1;
+    if (c == 'x') return append_code(text, at + 1, 2, 16, out);
+    if (c == 'u') return append_code(text, at + 1, 4, 16, out);
+    if (c == 'U') return append_code(text, at + 1, 8, 16, out);
+    if (c == 'N' || static_cast<unsigned char>(c) >= 0x80) {
+      fail_at(line_, fmt::format("the escape '\\{}' is not understood", c == 'N' ? "N" : "..."));
+    }
+    if (c >= '0' && c <= '7') {
+      size_t n = 1;
+      while (n < 3 && at + n < text.size() && text[at + n] >= '0' && text[at + n] <= '7') ++n;
+      return append_code(text, at, n, 8, out);
+    }
+    out += '\\';
+    out += c;
+    return at + 1;
+  }
+
+  size_t append_code(std::string_view text, size_t at, size_t digits, int base,
+                     std::string& out) const {
+    const std::string code(text.substr(std::min(at, text.size()), digits));
+    size_t used = 0;
+    unsigned long c = 0;
+    if (code.find_first_not_of("0123456789abcdefABCDEF") == std::string::npos && !code.empty()) {
+      c = std::stoul(code, &used, base);
+    }
+    if (used != digits || c > 0x10FFFF || (c >= 0xD800 && c < 0xE000)) {
+      fail_at(line_, fmt::format("'{}' is no character", code));
+    }
+    append_character(out, static_cast<char32_t>(c));
+    return at + digits;
+  }
+
+  void read_operator(std::string& open) {
+    static constexpr std::array<std::string_view, 6> kLong = {"//", "**", "==", "!=", ">=", "<="};
+    static constexpr std::string_view kShort = "+-/*%~[](){}><=.:|,";
+    for (const std::string_view op : kLong) {
+      if (!starts(op)) continue;
+      add(TokenKind::Operator, std::string(op));
+      return advance(2);
+    }
+    const char c = peek();
+    if (kShort.find(c) == std::string_view::npos) {
+      size_t bytes = 0;
+      decode_character(text_, at_, &bytes);
+      fail_at(line_, fmt::format("unexpected '{}'", text_.substr(at_, bytes)));
+    }
+    if (c == '(' || c == '[' || c == '{') open += c == '(' ? ')' : c == '[' ? ']' : '}';
+    if (c == ')' || c == ']' || c == '}') {
+      if (open.empty() || open.back() != c) fail_at(line_, fmt::format("unexpected '{}'", c));
+      open.pop_back();
+    }
+    add(TokenKind::Operator, std::string(1, c));
+    advance(1);
+  }
+
+  std::string source_;
+  std::string_view text_;
+  size_t at_ = 0;
+  int line_ = 1;
+  bool line_starting_ = true;  // what was read last ended with a line
+  std::vector<Token> tokens_;
+};
+
+}  // namespace
+
+void fail_at(int line, const std::string& what) {
+  throw_user("chat template, line {}: {}", line, what);
+}
+
+std::vector<Token> tokenize(std::string_view source) {
+  if (const size_t bad = find_invalid_utf8(source); bad != std::string_view::npos) {
+    throw_user("chat template: invalid UTF-8 at byte {}", bad);
+  }
+  return Lexer(source).run();
 }
 
 }  // namespace pivot::chat::jinja
