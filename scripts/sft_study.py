@@ -32,7 +32,7 @@ def arguments():
     parser.add_argument("--pivot", type=pathlib.Path, default=ROOT / "build" / "pivot")
     parser.add_argument("--model", default="", help="the model to start from")
     parser.add_argument("--data", type=pathlib.Path, help="directory that sft_data.py wrote")
-    parser.add_argument("--out", type=pathlib.Path, required=True, help="directory of the study")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="directory of the study (with --report also an earlier sft.json)")
     parser.add_argument("--arms", default="before;" + ARMS, help=f"attention specs, separated by semicolons (before;{ARMS})".replace("%", "%%"))
     parser.add_argument("--seeds", default="1,2,3", help="of the order of the data")
     parser.add_argument("--steps", type=int, default=120, help="optimiser steps of a run")

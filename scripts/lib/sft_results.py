@@ -13,7 +13,9 @@ BEFORE = "before"  # the given model, not trained
 
 
 def load(out):
-    """All results under a directory: list of dicts with arm, seed, training, evaluation."""
+    """All results under a directory, or of an earlier sft.json: list of dicts with arm, seed, training, evaluation."""
+    if pathlib.Path(out).is_file():
+        return json.loads(pathlib.Path(out).read_text())
     return [json.loads(path.read_text()) for path in sorted(pathlib.Path(out).glob("*/result.json"))]
 
 
@@ -78,6 +80,37 @@ def table(results, data, metric, specs):
     return "\n".join(lines)
 
 
+def mean_over(result, names, spec, metric):
+    """Of one result, over data sets of equal size; None where one is missing."""
+    values = [result["evaluation"].get(name, {}).get(spec, {}).get("metrics", {}).get(metric) for name in names]
+    return statistics.mean(v[0] for v in values) if values and all(values) else None
+
+
+def native_table(results, specs):
+    """Trained with the spec it is read with against trained dense and read with it, paired by seed (equal order of the data)."""
+    arms = by_arm(results)
+    dense = {r["seed"]: r for r in arms.get("dense", [])}
+    questions = [name for name, metric in data_sets(results) if metric != "loss"]
+    what = [("heldout: loss", ["heldout"], "loss"), ("readings: loss", ["readings"], "loss"),
+            ("all questions: answer found, %", questions, "substring_match"), ("all questions: F1, %", questions, "f1")]
+    lines = ["| | attention | dense, read dense | trained dense | trained with it | difference, by seed | seeds |",
+             "|---|---|---|---|---|---|---|"]
+    for title, names, metric in what:
+        scale, digits = (1, 4) if metric == "loss" else (100, 1)
+        for spec in specs:
+            pairs = [(mean_over(dense[r["seed"]], names, "dense", metric), mean_over(dense[r["seed"]], names, spec, metric),
+                      mean_over(r, names, spec, metric)) for r in arms.get(spec, []) if r["seed"] in dense and spec != "dense"]
+            pairs = [pair for pair in pairs if None not in pair]
+            if not pairs:
+                continue
+            best, post, native = (statistics.mean(column) * scale for column in zip(*pairs))
+            changes = [(n - p) * scale for _, p, n in pairs]
+            spread = f" ± {statistics.stdev(changes):.{digits}f}" if len(changes) > 1 else ""
+            lines.append(f"| {title} | {spec} | {best:.{digits}f} | {post:.{digits}f} | {native:.{digits}f} "
+                         f"| {statistics.mean(changes):+.{digits}f}{spread} | {len(pairs)} |")
+    return "\n".join(lines)
+
+
 def training_table(results):
     lines = ["| trained with | seed | device | steps | tokens | seconds | tokens/s | held-out loss, first and last |",
              "|---|---|---|---|---|---|---|---|"]
@@ -101,7 +134,7 @@ def data_sets(results):
 def tables(results, specs):
     titles = {"heldout": "Loss of held-out dialogues, nats per answer token",
               "readings": "Loss of held-out answers about long texts, nats per answer token"}
-    parts = [training_table(results)]
+    parts = [training_table(results), "### Native Top-k against Top-k afterwards", native_table(results, specs)]
     for name, metric in data_sets(results):
         title = titles.get(name, f"Questions about texts of {name.removeprefix('questions_')} tokens: answer found, %")
         parts += [f"### {title}", table(results, name, metric, specs)]
