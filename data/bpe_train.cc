@@ -15,8 +15,8 @@ using Pair = std::pair<int32_t, int32_t>;
 
 struct HashPair {
   size_t operator()(const Pair& p) const {
-    const uint64_t key =
-        static_cast<uint64_t>(static_cast<uint32_t>(p.first)) << 32 | static_cast<uint32_t>(p.second);
+    const uint64_t key = static_cast<uint64_t>(static_cast<uint32_t>(p.first)) << 32 |
+                         static_cast<uint32_t>(p.second);
     return (key * 0x9E3779B97F4A7C15ULL) >> 20;
   }
 };
@@ -173,9 +173,9 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json symbol_json(const AddedSymbol& symbol, int64_t id) {
-  return {{"id", id},           {"content", symbol.text}, {"single_word", false},
-          {"lstrip", false},    {"rstrip", false},        {"normalized", false},
-          {"special", symbol.special}};
+  return {
+      {"id", id},        {"content", symbol.text}, {"single_word", false},     {"lstrip", false},
+      {"rstrip", false}, {"normalized", false},    {"special", symbol.special}};
 }
 
 /// "vocab" and "merges" by hand: a tree of them would be slow and its print one number a line.
@@ -183,7 +183,8 @@ std::string lists_text(const BpeVocabulary& v) {
   const auto quoted = [&](int32_t id) { return Json(v.tokens[static_cast<size_t>(id)]).dump(); };
   std::string text = "\"vocab\": {\n";
   for (size_t id = 0; id < v.tokens.size(); ++id) {
-    text += fmt::format("{}      {}: {}", id > 0 ? ",\n" : "", quoted(static_cast<int32_t>(id)), id);
+    text +=
+        fmt::format("{}      {}: {}", id > 0 ? ",\n" : "", quoted(static_cast<int32_t>(id)), id);
   }
   text += "\n    },\n    \"merges\": [\n";
   for (size_t i = 0; i < v.merges.size(); ++i) {

@@ -20,8 +20,8 @@ struct HashText {
 using WordCounts = std::unordered_map<std::string, int64_t, HashText, std::equal_to<>>;
 
 struct BpeTrainOptions {
-  int64_t vocab = 0;           // tokens, with `special` and the 256 bytes
-  int64_t min_count = 2;       // pairs that come less often are not merged
+  int64_t vocab = 0;                 // tokens, with `special` and the 256 bytes
+  int64_t min_count = 2;             // pairs that come less often are not merged
   std::vector<std::string> special;  // get the ids from 0 on
   /// Called now and then with the tokens there are; throws to stop.
   std::function<void(int64_t tokens)> progress;
@@ -37,8 +37,8 @@ struct BpeVocabulary {
 /// with the same settings.
 BpeVocabulary train_bpe(const WordCounts& words, const BpeTrainOptions& options);
 
-/// As tokenizer.json: `added` tokens are in the vocabulary by their text and special, or not, one by
-/// one.
+/// As tokenizer.json: `added` tokens are in the vocabulary by their text and special, or not, one
+/// by one.
 struct AddedSymbol {
   std::string text;
   bool special = true;

@@ -33,7 +33,8 @@ struct TokenizerTrainOptions {
     v("special", special, "bpe: special tokens; well-known names become bos and eos");
     v("reserved", reserved, "symbols <r0>, <r1>, ... for generated tasks");
     v("sample_bytes", sample_bytes,
-      "sentencepiece: at most this much text, chosen line by line, is learnt from; 0: 512 bytes for "
+      "sentencepiece: at most this much text, chosen line by line, is learnt from; 0: 512 bytes "
+      "for "
       "every piece (bpe learns from all of it)");
     v("seed", seed, "sentencepiece: chooses the lines");
     v("threads", threads, "bpe: threads that count words; 0 takes all processors");
@@ -52,9 +53,9 @@ struct TokenizerTrainResult {
 };
 
 /// Trains and writes options.out; the same input and options (and library) give the same tokenizer.
-/// Throws UserError when the text cannot fill the vocabulary or the vocabulary cannot hold bytes and
-/// symbols. SentencePiece models normalise nothing, add no dummy prefix, keep every space and fall
-/// back to bytes.
+/// Throws UserError when the text cannot fill the vocabulary or the vocabulary cannot hold bytes
+/// and symbols. SentencePiece models normalise nothing, add no dummy prefix, keep every space and
+/// fall back to bytes.
 TokenizerTrainResult train_tokenizer(const TokenizerTrainOptions& options);
 /// For type "bpe": options.out is a .json file, or a directory that gets a tokenizer.json. Ids are
 /// those of the special tokens, of the reserved symbols, of the bytes, and of the merges in order.

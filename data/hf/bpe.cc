@@ -238,10 +238,9 @@ std::unique_ptr<Model> make_bpe(TokenizerFile& file, const Fields& fields, Alpha
   const bool affixes = !fields.text("continuing_subword_prefix", "").empty() ||
                        !fields.text("end_of_word_suffix", "").empty();
   PIVOT_CHECK(!affixes || alphabet == Alphabet::Chars, "prefixes belong to characters");
-  return std::make_unique<Bpe>(
-      Vocabulary(std::move(file.tokens), file.ids, Vocabulary::Twice::Refuse,
-                 fields.where() + ": vocab"),
-      fields, alphabet, file.merges);
+  return std::make_unique<Bpe>(Vocabulary(std::move(file.tokens), file.ids,
+                                          Vocabulary::Twice::Refuse, fields.where() + ": vocab"),
+                               fields, alphabet, file.merges);
 }
 
 }  // namespace pivot::hf

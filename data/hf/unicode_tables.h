@@ -22,14 +22,14 @@ struct NewMember {
 };
 
 // Ascending ranges.
-std::span<const CharRange> letter_ranges();            // \p{L} of Split
-std::span<const CharRange> number_ranges();            // \p{N} of Split
-std::span<const CharRange> new_number_ranges();        // numeric for Digits only
-std::span<const CharRange> word_ranges();              // \w of Whitespace and single_word
-std::span<const CharRange> no_regex_word_ranges();     // of these, no \w of Split
-std::span<const CharRange> only_regex_word_ranges();   // \w of Split and not of these
-std::span<const CharRange> punctuation_ranges();       // of Punctuation
-std::span<const CharRange> mark_ranges();              // of StripAccents
+std::span<const CharRange> letter_ranges();             // \p{L} of Split
+std::span<const CharRange> number_ranges();             // \p{N} of Split
+std::span<const CharRange> new_number_ranges();         // numeric for Digits only
+std::span<const CharRange> word_ranges();               // \w of Whitespace and single_word
+std::span<const CharRange> no_regex_word_ranges();      // of these, no \w of Split
+std::span<const CharRange> only_regex_word_ranges();    // \w of Split and not of these
+std::span<const CharRange> punctuation_ranges();        // of Punctuation
+std::span<const CharRange> mark_ranges();               // of StripAccents
 std::span<const CharRange> composes_backward_ranges();  // class 0, second of a composition
 /// Normalised by newer Unicode, plain characters for the package; and what those are composed from.
 std::span<const CharRange> not_normalized_ranges();

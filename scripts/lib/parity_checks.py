@@ -211,7 +211,8 @@ def export_gguf(table, case, pivot, path, model, ids, work):
     same = torch.equal(pivot.logits(path, ids), pivot.logits(f"{work}/model.gguf", ids))
     table.add(case, "export --to gguf, read again: logits", "equal" if same else "differ", "equal", same)
     # transformers takes no scaling of rotary frequencies from GGUF files, and no head width of its own.
-    plain_width = model.config.head_dim * model.config.num_attention_heads == model.config.hidden_size
+    width = getattr(model.config, "head_dim", None) or model.config.hidden_size // model.config.num_attention_heads
+    plain_width = width * model.config.num_attention_heads == model.config.hidden_size
     if model.config.rope_parameters["rope_type"] == "default" and plain_width:
         again = parity_models.load(work, "model.gguf")
         with torch.no_grad():

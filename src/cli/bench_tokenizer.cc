@@ -92,8 +92,9 @@ int run_bench_tokenizer(const std::vector<std::string>& args) {
     if (i == 0 || r.cpu_seconds < best.cpu_seconds) best = r;
     rounds.push_back({{"seconds", r.seconds}, {"cpu_seconds", r.cpu_seconds}});
     const auto mb = static_cast<double>(bytes) * 1e-6;
-    fmt::print("round {}: {:.1f} MB in {:.2f} s ({:.2f} s of CPU): {:.1f} MB/s, {:.1f} MB/s of CPU\n",
-               i + 1, mb, r.seconds, r.cpu_seconds, mb / r.seconds, mb / r.cpu_seconds);
+    fmt::print(
+        "round {}: {:.1f} MB in {:.2f} s ({:.2f} s of CPU): {:.1f} MB/s, {:.1f} MB/s of CPU\n",
+        i + 1, mb, r.seconds, r.cpu_seconds, mb / r.seconds, mb / r.cpu_seconds);
   }
   const nlohmann::json result = {
       {"model", options.model},

@@ -85,8 +85,7 @@ class Printer {
                marked(rendered, log::use_color()));
     if (rendered.open > 0) fmt::print("({} answers without an end of turn)\n", rendered.open);
     if (!flags_.ids) return;
-    const chat::ChatTokens tokens =
-        chat::tokenize(template_, conversation, options_, tokenizer_);
+    const chat::ChatTokens tokens = chat::tokenize(template_, conversation, options_, tokenizer_);
     for (size_t i = 0; i < tokens.ids.size(); ++i) {
       fmt::print("{}{}{}", i > 0 ? " " : "", tokens.ids[i], tokens.learnt[i] != 0 ? "*" : "");
     }
@@ -133,10 +132,12 @@ std::unique_ptr<Tokenizer> open_tokenizer(const RenderFlags& flags) {
 
 int run_data_render(const std::vector<std::string>& args) {
   RenderFlags flags;
-  CommandLine line("data render", "What a chat template makes of conversations, learnt parts marked");
+  CommandLine line("data render",
+                   "What a chat template makes of conversations, learnt parts marked");
   line.options(flags);
   line.footer(
-      "Example: pivot data render --input talks.jsonl --tokenizer bytes --template chatml --limit 1");
+      "Example: pivot data render --input talks.jsonl --tokenizer bytes --template chatml --limit "
+      "1");
   if (!line.parse(args)) return 0;
   const auto tokenizer = open_tokenizer(flags);
   const Printer printer(flags, *tokenizer);

@@ -6,10 +6,9 @@
 #include <utility>
 #include <vector>
 
-#include <unistd.h>
-
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <unistd.h>
 
 #include "data/tokenizer_train.h"
 #include "src/base/check.h"

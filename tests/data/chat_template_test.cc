@@ -1,5 +1,4 @@
 #include "data/chat/template.h"
-
 #include "data/tokenizer.h"
 #include "src/base/check.h"
 #include "tests/support/catch.h"
@@ -27,7 +26,8 @@ chat::RenderOptions with_tokens() {
 std::vector<std::string> learnt(const chat::Rendered& r) {
   std::vector<std::string> texts;
   for (const chat::TextSpan& s : r.learnt) {
-    texts.push_back(r.text.substr(static_cast<size_t>(s.begin), static_cast<size_t>(s.end - s.begin)));
+    texts.push_back(
+        r.text.substr(static_cast<size_t>(s.begin), static_cast<size_t>(s.end - s.begin)));
   }
   return texts;
 }
@@ -80,7 +80,8 @@ TEST_CASE("trimmed and sliced content is still found; generation blocks hold ove
 }
 
 TEST_CASE("what is not understood is refused by name and line") {
-  CHECK_THROWS_WITH(chat::Template("a\n{% include 'x' %}"), ContainsSubstring("include") && ContainsSubstring("2"));
+  CHECK_THROWS_WITH(chat::Template("a\n{% include 'x' %}"),
+                    ContainsSubstring("include") && ContainsSubstring("2"));
   CHECK_THROWS_WITH(chat::Template("{{ x | shuffle }}"), ContainsSubstring("shuffle"));
   CHECK_THROWS_AS(chat::Template("{% for m in messages %}"), UserError);
   CHECK_THROWS_AS(chat::Template("{{ 1 + }}"), UserError);
@@ -110,7 +111,8 @@ TEST_CASE("conversations in the formats of data sets") {
   CHECK(roles(R"({"conversations":[{"from":"human","value":"a"},{"from":"gpt","value":"b"}]})") ==
         "user=a;assistant=b;");
   CHECK(roles(R"({"prompt":"a","completion":"b"})") == "user=a;assistant=b;");
-  CHECK_THROWS_WITH(roles(R"({"prompt":"a","chosen":"b","rejected":"c"})"), ContainsSubstring("here"));
+  CHECK_THROWS_WITH(roles(R"({"prompt":"a","chosen":"b","rejected":"c"})"),
+                    ContainsSubstring("here"));
   CHECK_THROWS_WITH(roles("{"), ContainsSubstring("here"));
   CHECK_THROWS_AS(roles(R"({"messages":[{"role":"wizard","content":"a"}]})"), UserError);
 }
