@@ -385,6 +385,44 @@ def make_synthetic(folder, seed):
         yield name, path
 
 
+FIXTURES = {"byte-level llama3 template": 330, "byte-level qwen2 nfc": 330, "byte-level nfkc lowercase": 330, "byte-level deepseek": 330,
+            "byte-level split behaviours": 330, "bpe llama-2 legacy": 500, "bpe llama-2": 500, "bpe unk fused": 300,
+            "bpe prefix and suffix": 500, "unigram": 300, "unigram byte fallback": 500}
+FIXTURE_TEXTS = ["", "Hello world", " Hello  world", "I'M we'LL don't 'ſa", "12345678 9", "a\n\n\nb", "x \n\n y", "é vs e\u0301 ﬁ Å", "trailing   ",
+                 "\u00a0nbsp \u3000x", "٣٤٥ ½ Ⅻ", "foo_bar.baz(1);\r\n\r\n", "🙂👩\u200d👩\u200d👧", "नमस्ते", "a  \n  b", "HELLO'S", "\u200b\ufeffx",
+                 "<|im_start|>user\nhi<|im_end|>\n", "a <mask>b <pad>  c [INST]  d", "word words wordword a word", "for Éa éa", "<s>Hello</s> x", "Hello<s> there",
+                 "▁▁ a▁b", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", "ab12cd  ef!?  gh",
+                 "the quick brown fox <0x0A>", "日本語 テスト 한국어", "\x00\x1f\x7f", "the<|im_"]
+
+
+def write_fixtures(folder):
+    """Small tokenizers and what the package makes of a few texts: the data of tests/data/hf_tokenizer_test.cc."""
+    folder.mkdir(parents=True, exist_ok=True)
+    corpus = ["the quick brown fox jumps over the lazy dog and hello world to the words of it all, don't they? 12 345 "] * 20
+    corpus += ["Привет, мир! naïve café 日本語 def f(x): return x[0] + 1\n\n"] * 5
+    made = kinds()
+    for name, vocab in FIXTURES.items():
+        tokenizer, trainer, *finish = made[name]
+        trainer.vocab_size = vocab
+        tokenizer.train_from_iterator(corpus, trainer)
+        for step in finish:
+            tokenizer = step(tokenizer) or tokenizer
+        tokenizer.add_tokens(ADDED)
+        parts = json.loads(tokenizer.to_str())
+        parts["added_tokens"] = [t for t in parts["added_tokens"] if t["content"] not in BYTES]
+        tokenizer = Tokenizer.from_str(json.dumps(parts))
+        stem = name.replace(" ", "_").replace("-", "_")
+        (folder / f"{stem}.json").write_text(tokenizer.to_str(pretty=False) + "\n", encoding="utf-8")
+        with open(folder / f"{stem}.jsonl", "w", encoding="utf-8") as out:
+            for text in FIXTURE_TEXTS:
+                encoding = tokenizer.encode(text, add_special_tokens=False)
+                case = {"text": text, "ids": encoding.ids, "special": tokenizer.encode(text).ids,
+                        "decoded": tokenizer.decode(encoding.ids, skip_special_tokens=False)}
+                if not offsets_differ(tokenizer):
+                    case["offsets"] = offsets_in_bytes(text, encoding.offsets)
+                out.write(json.dumps(case) + "\n")
+
+
 def bench(directory, args):
     texts, size = [], 0
     with open(args.bench, encoding="utf-8") as lines:
@@ -419,6 +457,7 @@ def main():
     parser.add_argument("--synthetic", action="store_true", help="also synthetic ones when there are directories")
     parser.add_argument("--only", default="", help="synthetic ones whose name contains this")
     parser.add_argument("--keep", help="where to leave the synthetic tokenizers")
+    parser.add_argument("--fixtures", help="write small tokenizers and expected ids for the tests into this directory instead")
     parser.add_argument("--show", type=int, default=2, help="differences to print for each comparison")
     parser.add_argument("--bench", help="measure speed on the texts of this JSON-lines file instead")
     parser.add_argument("--bench-size", type=int, default=100_000_000)
@@ -427,6 +466,9 @@ def main():
     if args.bench:
         for directory in args.directories:
             bench(directory, args)
+        return 0
+    if args.fixtures:
+        write_fixtures(pathlib.Path(args.fixtures))
         return 0
     report = Report(args.show)
     for directory in args.directories:
