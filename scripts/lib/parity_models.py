@@ -95,8 +95,12 @@ def save_case(name, directory, seed):
 def load(path, gguf=None):
     """A transformers model in fp32; `gguf` names a file inside the directory `path`."""
     more = dict(gguf_file=gguf) if gguf else {}
-    return transformers.AutoModelForCausalLM.from_pretrained(
+    model = transformers.AutoModelForCausalLM.from_pretrained(
         path, dtype=torch.float32, attn_implementation="eager", **more).eval()
+    # With a padding token transformers gives that row of the embedding no gradient; SmolLM2 pads with <|im_end|>, which
+    # occurs in every conversation.
+    model.get_input_embeddings().padding_idx = None
+    return model
 
 
 def load_tokenizer(path, gguf=None):
